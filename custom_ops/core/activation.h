@@ -1,0 +1,26 @@
+// The activations on one value. NaN passes through all of them.
+#pragma once
+
+#include <math.h>
+
+#include "core/parameters.h"
+
+namespace drpass {
+
+// Static, because every instruction set must compile its own.
+static inline float activate(float value, Activation activation, float a, float b) {
+  switch (activation) {
+    case Activation::none: return value;
+    case Activation::relu: return value < 0.0f ? 0.0f : value;
+    case Activation::leaky_relu: return value < 0.0f ? value * a : value;
+    case Activation::clip: {
+      // The upper limit wins where min > max, as in ONNX.
+      const float raised = value < a ? a : value;
+      return raised > b ? b : raised;
+    }
+    case Activation::sigmoid: return 1.0f / (1.0f + expf(-value));
+  }
+  return value;
+}
+
+}  // namespace drpass

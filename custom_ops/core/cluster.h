@@ -1,0 +1,38 @@
+// Steps 1 to 5 of the algorithm: cell edge, signatures, clusters, guard.
+#pragma once
+
+#include "core/kernels/kernel_set.h"
+#include "core/resources.h"
+#include "core/tensors.h"
+
+namespace drpass {
+
+// What all stages of one call share.
+struct Call {
+  const Parameters& parameters;
+  const Geometry& geometry;
+  const Tensors& tensors;
+  const KernelSet& kernels;
+  const float* hyperplanes;  // lsh: [hash_bits][L]
+  Memory& memory;
+};
+
+// One scope instance: images [first_image, first_image + images), whose pixels are numbered through.
+struct Instance {
+  int64_t first_image, images;
+};
+
+// The clusters of one sub-vector group in one scope instance.
+struct Clusters {
+  int64_t count = -1;  // -1: to be computed densely
+  Scratch<float> centroids;  // [count][sub-vector size]
+};
+
+// `grid`: the cell edge s of docs/operator.md; zero, NaN or infinite where the input has no spread.
+float cell_edge(const Call& call, const Instance& instance, Executor& executor);
+
+// Writes the cluster id of every pixel of the instance to ids (undefined where the result is dense).
+Clusters find_clusters(const Call& call, const Instance& instance, int64_t group, int64_t sub_group, float edge,
+                       int32_t* ids);
+
+}  // namespace drpass

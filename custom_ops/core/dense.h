@@ -1,0 +1,25 @@
+// The dense product of some channels of a group: all of them in `exact`, those of guarded sub-vectors else.
+#pragma once
+
+#include "core/tile.h"
+
+namespace drpass {
+
+// Channels (within the group) to be computed densely, and their weights as one stream.
+struct DensePart {
+  Scratch<int32_t> channels;
+  int64_t count = 0;
+  const float* weights = nullptr;  // panel 0; [taps * count][16]
+  int64_t panel_stride = 0;
+  Scratch<float> packed;  // holds the weights where only some channels are dense
+};
+
+// The dense channels of a group: those of sub-vectors without clusters.
+DensePart make_dense_part(const Call& call, int64_t group, const Clusters* clusters);
+
+// acc[tile][ld] = the dense part of the tile for panels [first_panel, first_panel + panels); rows up to kTile are
+// scratch.
+void dense_tile(const Call& call, const Instance& instance, const Tile& tile, int64_t group, const DensePart& part,
+                int64_t first_panel, int64_t panels, float* acc, int64_t ld);
+
+}  // namespace drpass

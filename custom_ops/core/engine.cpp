@@ -1,0 +1,74 @@
+#include "core/engine.h"
+
+#include "core/reconstruct.h"
+
+namespace drpass {
+namespace {
+
+// With at least this many scope instances each is a task of its own; with fewer the stages within are spread.
+constexpr int64_t kScopesToSpread = 4;
+
+Clustering find_all_clusters(const Call& call, const Instance& instance, int64_t group, float edge,
+                             const RowGrid& grid, Executor& executor) {
+  const int64_t sub_groups = call.geometry.sub_groups(), pixels = instance.images * call.geometry.pixels();
+  Clustering result;
+  result.clusters.resize(sub_groups);
+  if (call.parameters.method == Method::exact) return result;
+  result.rows = Scratch<int32_t>(call.memory, sub_groups * grid.size());
+  executor.run(sub_groups, [&](size_t k) {
+    Scratch<int32_t> ids(call.memory, pixels);
+    result.clusters[k] = find_clusters(call, instance, group, k, edge, ids.data());
+    if (result.clusters[k].count > 0) grid.fill(ids.data(), result.rows.data() + k * grid.size());
+  });
+  for (int64_t k = 0; k < sub_groups; ++k)
+    if (result.clusters[k].count > 0) result.reuse.push_back(k);
+  return result;
+}
+
+// A group none of whose sub-vector groups has clusters.
+void run_dense(const Call& call, const Instance& instance, int64_t group, const DensePart& dense, Executor& executor) {
+  const Geometry& g = call.geometry;
+  const int64_t width = g.panels() * kPanel;
+  executor.run(tile_count(g, instance), [&](size_t index) {
+    const Tile tile = tile_at(g, instance, index);
+    Scratch<float> acc(call.memory, kTile * width);
+    dense_tile(call, instance, tile, group, dense, 0, g.panels(), acc.data(), width);
+    finish_tile(call, instance, tile, group, 0, g.group_outputs(), acc.data(), width);
+  });
+}
+
+void run_scope(const Call& call, int64_t scope, Executor& executor) {
+  const Geometry& g = call.geometry;
+  const Instance instance{scope * g.scope_images(), g.scope_images()};
+  const float edge = call.parameters.method == Method::grid ? cell_edge(call, instance, executor) : 0.0f;
+  const RowGrid grid(g, instance);
+  for (int64_t group = 0; group < g.groups; ++group) {
+    const Clustering clustering = find_all_clusters(call, instance, group, edge, grid, executor);
+    if (call.tensors.stats)
+      for (int64_t k = 0; k < g.sub_groups(); ++k)
+        call.tensors.stats[(scope * g.groups + group) * g.sub_groups() + k] = clustering.clusters[k].count;
+    const DensePart dense = make_dense_part(call, group, clustering.clusters.data());
+    if (clustering.reuse.empty())
+      run_dense(call, instance, group, dense, executor);
+    else
+      reconstruct(call, instance, group, grid, clustering, dense, executor);
+  }
+}
+
+}  // namespace
+
+void compute(const Parameters& parameters, const Geometry& geometry, const Tensors& tensors, const KernelSet& kernels,
+             const float* hyperplanes, Executor& executor, Memory& memory) {
+  const Call call{parameters, geometry, tensors, kernels, hyperplanes, memory};
+  const int64_t scopes = geometry.scopes();
+  if (scopes >= kScopesToSpread) {
+    executor.run(scopes, [&](size_t scope) {
+      SerialExecutor serial;
+      run_scope(call, static_cast<int64_t>(scope), serial);
+    });
+  } else {
+    for (int64_t scope = 0; scope < scopes; ++scope) run_scope(call, scope, executor);
+  }
+}
+
+}  // namespace drpass

@@ -1,0 +1,65 @@
+// Sizes and strides of one call, resolved from the parameters and the shape of X.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "core/parameters.h"
+
+namespace drpass {
+
+// Every form is a convolution over three spatial axes (leading ones are 1); the matrix form is a 1x1x1 convolution
+// whose pixels are the rows. Element (image i, channel c, pixel p) of X is x[i * x_image + c * x_channel + p * x_pixel].
+struct Geometry {
+  bool convolution = false;  // Y is [N, M, ...], else [..., R, M]
+  int64_t images = 0, channels = 0, output_channels = 0, groups = 1;
+  std::array<int64_t, 3> in{1, 1, 1}, out{1, 1, 1}, kernel{1, 1, 1}, stride{1, 1, 1}, dilation{1, 1, 1}, pad{0, 0, 0};
+  int64_t x_image = 0, x_channel = 0, x_pixel = 0;
+  int64_t y_image = 0, y_channel = 0, y_pixel = 0;
+  int64_t sub_vector_length = 1;
+  Scope scope = Scope::image;
+  std::vector<int64_t> y_shape;
+
+  int64_t pixels() const { return in[0] * in[1] * in[2]; }
+  int64_t output_pixels() const { return out[0] * out[1] * out[2]; }
+  int64_t taps() const { return kernel[0] * kernel[1] * kernel[2]; }
+  int64_t group_channels() const { return channels / groups; }
+  int64_t group_outputs() const { return output_channels / groups; }
+  int64_t panels() const { return (group_outputs() + kPanel - 1) / kPanel; }
+  int64_t sub_groups() const { return (group_channels() + sub_vector_length - 1) / sub_vector_length; }
+  int64_t scopes() const { return scope == Scope::image ? images : 1; }
+  int64_t scope_images() const { return scope == Scope::image ? 1 : images; }
+
+  // Channels of one sub-vector group; the last may be shorter than L.
+  int64_t sub_vector_begin(int64_t sub_group) const { return sub_group * sub_vector_length; }
+  int64_t sub_vector_size(int64_t sub_group) const {
+    const int64_t left = group_channels() - sub_vector_begin(sub_group);
+    return left < sub_vector_length ? left : sub_vector_length;
+  }
+};
+
+// Multiplies sizes of untrusted shapes; throws std::invalid_argument where an offset would leave 64 bits.
+int64_t checked_product(std::initializer_list<int64_t> factors);
+
+// How a kernel slides along one spatial axis of `size` elements, as ONNX Conv defines it.
+struct Window {
+  int64_t count, pad;  // positions, and elements of padding before the first
+};
+Window slide(const Parameters& parameters, size_t axis, int64_t size);
+
+// Input pixel (index within its image) that `tap` of output pixel `pixel` reads, or -1 in the padding.
+int64_t input_pixel(const Geometry& geometry, int64_t pixel, int64_t tap);
+
+// Throws std::invalid_argument with a message of docs/operator.md where the shape does not fit.
+Geometry resolve(const Parameters& parameters, const std::vector<int64_t>& x_shape);
+
+// [group, P, T, Cg, 16]
+std::vector<int64_t> packed_weight_shape(const Geometry& geometry);
+
+// Writes "[1, 3, 224, 224]".
+std::string format_shape(const std::vector<int64_t>& shape);
+
+}  // namespace drpass

@@ -1,0 +1,13 @@
+// Compiled for one instruction set only (CMakeLists.txt); nothing but the table leaves this file.
+#include "core/activation.h"
+#include "core/kernels/kernel_set.h"
+#include "core/kernels/simd_portable.h"
+
+namespace drpass {
+namespace portable {
+#include "core/kernels/kernels-inl.h"
+
+extern const KernelSet kKernels = {"portable",   kDenseRows,  moments,  grid_signature, lsh_signature,
+                                   dense, build_table, add_rows, epilogue};
+}  // namespace portable
+}  // namespace drpass

@@ -1,0 +1,44 @@
+// Eight floats in a 256-bit register.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace drpass {
+namespace avx2 {
+
+constexpr int kLanes = 8;
+constexpr int kRegisters = 16;
+using F = __m256;
+using I = __m256i;
+
+inline F load(const float* p) { return _mm256_loadu_ps(p); }
+inline void store(float* p, F a) { _mm256_storeu_ps(p, a); }
+inline F set(float value) { return _mm256_set1_ps(value); }
+inline F add(F a, F b) { return _mm256_add_ps(a, b); }
+inline F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+inline F fused(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+inline F mul_add(F a, F b, F c) { return fused(a, b, c); }
+inline F max(F a, F b) { return _mm256_max_ps(a, b); }
+inline F min(F a, F b) { return _mm256_min_ps(a, b); }
+inline F where_negative(F condition, F yes, F no) {
+  return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(condition, _mm256_setzero_ps(), _CMP_LT_OQ));
+}
+inline bool all_inside(F a, float limit) {
+  const F magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+  return _mm256_movemask_ps(_mm256_cmp_ps(magnitude, set(limit), _CMP_LT_OQ)) == 0xFF;
+}
+inline I pack_cells(F low, F high) {
+  const I l = _mm256_and_si256(_mm256_cvtps_epi32(low), _mm256_set1_epi32(0xFFFF));
+  return _mm256_or_si256(l, _mm256_slli_epi32(_mm256_cvtps_epi32(high), 16));
+}
+inline I zero_bits() { return _mm256_setzero_si256(); }
+inline I or_if_positive(I bits, F a, uint32_t bit) {
+  const I positive = _mm256_castps_si256(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ));
+  return _mm256_or_si256(bits, _mm256_and_si256(positive, _mm256_set1_epi32(static_cast<int32_t>(bit))));
+}
+inline void store_bits(uint32_t* p, I a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
+
+}  // namespace avx2
+}  // namespace drpass

@@ -1,0 +1,43 @@
+// Sixteen floats in a 512-bit register.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace drpass {
+namespace avx512 {
+
+constexpr int kLanes = 16;
+constexpr int kRegisters = 32;
+using F = __m512;
+using I = __m512i;
+
+inline F load(const float* p) { return _mm512_loadu_ps(p); }
+inline void store(float* p, F a) { _mm512_storeu_ps(p, a); }
+inline F set(float value) { return _mm512_set1_ps(value); }
+inline F add(F a, F b) { return _mm512_add_ps(a, b); }
+inline F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+inline F fused(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+inline F mul_add(F a, F b, F c) { return fused(a, b, c); }
+inline F max(F a, F b) { return _mm512_max_ps(a, b); }
+inline F min(F a, F b) { return _mm512_min_ps(a, b); }
+inline F where_negative(F condition, F yes, F no) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(condition, _mm512_setzero_ps(), _CMP_LT_OQ), no, yes);
+}
+inline bool all_inside(F a, float limit) {
+  return _mm512_cmp_ps_mask(_mm512_abs_ps(a), set(limit), _CMP_LT_OQ) == 0xFFFF;
+}
+inline I pack_cells(F low, F high) {
+  const I l = _mm512_and_si512(_mm512_cvtps_epi32(low), _mm512_set1_epi32(0xFFFF));
+  return _mm512_or_si512(l, _mm512_slli_epi32(_mm512_cvtps_epi32(high), 16));
+}
+inline I zero_bits() { return _mm512_setzero_si512(); }
+inline I or_if_positive(I bits, F a, uint32_t bit) {
+  const __mmask16 positive = _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ);
+  return _mm512_mask_or_epi32(bits, positive, bits, _mm512_set1_epi32(static_cast<int32_t>(bit)));
+}
+inline void store_bits(uint32_t* p, I a) { _mm512_storeu_si512(p, a); }
+
+}  // namespace avx512
+}  // namespace drpass

@@ -1,0 +1,67 @@
+// Eight floats in a plain array: for CPUs without a vector path of their own; the compiler may vectorise the loops.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace drpass {
+namespace portable {
+
+constexpr int kLanes = 8;
+constexpr int kRegisters = 16;
+struct F {
+  float v[kLanes];
+};
+struct I {
+  uint32_t v[kLanes];
+};
+
+template <typename Result, typename Make>
+inline Result each(const Make& make) {
+  Result result;
+  for (int lane = 0; lane < kLanes; ++lane) result.v[lane] = make(lane);
+  return result;
+}
+
+inline F load(const float* p) { return each<F>([&](int i) { return p[i]; }); }
+inline void store(float* p, F a) { std::memcpy(p, a.v, sizeof a.v); }
+inline F set(float value) { return each<F>([&](int) { return value; }); }
+inline F add(F a, F b) { return each<F>([&](int i) { return a.v[i] + b.v[i]; }); }
+inline F mul(F a, F b) { return each<F>([&](int i) { return a.v[i] * b.v[i]; }); }
+// Fused everywhere (in software on x86-64 without FMA): the hash must round alike on every machine.
+inline F fused(F a, F b, F c) { return each<F>([&](int i) { return std::fma(a.v[i], b.v[i], c.v[i]); }); }
+// Fused only where that is fast: outputs may differ by rounding among kernel sets.
+inline F mul_add(F a, F b, F c) {
+#ifdef FP_FAST_FMAF
+  return fused(a, b, c);
+#else
+  return each<F>([&](int i) { return a.v[i] * b.v[i] + c.v[i]; });
+#endif
+}
+// The second operand where either is NaN, as on x86.
+inline F max(F a, F b) { return each<F>([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; }); }
+inline F min(F a, F b) { return each<F>([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; }); }
+inline F where_negative(F condition, F yes, F no) {
+  return each<F>([&](int i) { return condition.v[i] < 0 ? yes.v[i] : no.v[i]; });
+}
+inline bool all_inside(F a, float limit) {
+  bool inside = true;
+  for (int i = 0; i < kLanes; ++i) inside &= std::fabs(a.v[i]) < limit;
+  return inside;
+}
+// Round to nearest even, then the low 16 bits of `low` and of `high` side by side. |a| < 32767.
+inline I pack_cells(F low, F high) {
+  return each<I>([&](int i) {
+    const auto cell = [](float value) { return static_cast<uint32_t>(static_cast<int32_t>(std::nearbyint(value))); };
+    return (cell(low.v[i]) & 0xFFFFu) | cell(high.v[i]) << 16;
+  });
+}
+inline I zero_bits() { return each<I>([](int) { return 0u; }); }
+inline I or_if_positive(I bits, F a, uint32_t bit) {
+  return each<I>([&](int i) { return a.v[i] > 0 ? bits.v[i] | bit : bits.v[i]; });
+}
+inline void store_bits(uint32_t* p, I a) { std::memcpy(p, a.v, sizeof a.v); }
+
+}  // namespace portable
+}  // namespace drpass

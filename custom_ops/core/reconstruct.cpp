@@ -1,0 +1,175 @@
+#include "core/reconstruct.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+
+namespace drpass {
+namespace {
+
+// Bytes of tables that one pass of the reconstruction reads.
+constexpr int64_t kTableBytes = 1024 * 1024;
+// Sub-vector groups of a pass, even where their tables are larger: the cost of a pass is shared.
+constexpr size_t kPassGroups = 8;
+// Clusters whose rows one task computes.
+constexpr int64_t kTableChunk = 256;
+
+class Reconstruction {
+ public:
+  Reconstruction(const Call& call, const Instance& instance, int64_t group, const RowGrid& grid,
+                 const Clustering& clustering, const DensePart& dense, Executor& executor)
+      : call_(call),
+        g_(call.geometry),
+        instance_(instance),
+        group_(group),
+        grid_(grid),
+        c_(clustering),
+        dense_(dense),
+        executor_(executor),
+        tiles_(tile_count(g_, instance)) {}
+
+  // Tables are built for some sub-vector groups at a time; between such passes the sums rest in acc.
+  void run() {
+    const int64_t wide = panels_per_range();
+    for (int64_t panel = 0; panel < g_.panels(); panel += wide) {
+      const int64_t panels = std::min(wide, g_.panels() - panel), width = panels * kPanel;
+      const std::vector<size_t> passes = split_passes(width);
+      const bool keep = passes.size() > 2 || dense_.count;
+      Scratch<float> acc(call_.memory, keep ? tiles_ * kTile * width : 0);
+      if (dense_.count)
+        executor_.run(tiles_, [&](size_t index) {
+          dense_tile(call_, instance_, tile_at(g_, instance_, index), group_, dense_, panel, panels,
+                     acc.data() + index * kTile * width, width);
+        });
+      for (size_t pass = 0; pass + 1 < passes.size(); ++pass)
+        run_pass(passes[pass], passes[pass + 1], panel, panels, keep ? acc.data() : nullptr);
+    }
+  }
+
+ private:
+  // Sub-vector groups reuse[begin, end) for a range of panels.
+  void run_pass(size_t begin, size_t end, int64_t panel, int64_t panels, float* kept) {
+    const int64_t width = panels * kPanel;
+    Scratch<float> tables(call_.memory, table_floats(begin, end, width));
+    Scratch<TableView> views(call_.memory, end - begin);
+    build_tables(begin, end, panel, panels, tables.data(), views.data());
+    const bool first = begin == 0 && !dense_.count, last = end == c_.reuse.size();
+    executor_.run(tiles_, [&](size_t index) {
+      const Tile tile = tile_at(g_, instance_, index);
+      Scratch<float> local(call_.memory, kept ? 0 : kTile * width);
+      float* acc = kept ? kept + index * kTile * width : local.data();
+      int32_t base[kTile];
+      grid_.bases(tile, base);
+      call_.kernels.add_rows({views.data(), static_cast<int64_t>(end - begin), base, grid_.tap_delta().data(),
+                              g_.taps(), tile.count, width, acc, first});
+      const int64_t output = panel * kPanel, outputs = std::min(width, g_.group_outputs() - output);
+      if (last) finish_tile(call_, instance_, tile, group_, output, outputs, acc, width);
+    });
+  }
+
+  void build_tables(size_t begin, size_t end, int64_t panel, int64_t panels, float* tables, TableView* views) {
+    const int64_t row_stride = g_.taps() * panels * kPanel;
+    struct Chunk {
+      int64_t k, cluster, count;
+      float* rows;
+    };
+    std::vector<Chunk> chunks;
+    for (size_t i = begin; i < end; ++i) {
+      const int64_t k = c_.reuse[i], count = c_.clusters[k].count;
+      views[i - begin] = {tables, c_.rows.data() + k * grid_.size()};
+      std::memset(tables, 0, row_stride * sizeof(float));
+      tables += row_stride;
+      for (int64_t cluster = 0; cluster < count; cluster += kTableChunk)
+        chunks.push_back({k, cluster, std::min(kTableChunk, count - cluster), tables + cluster * row_stride});
+      tables += count * row_stride;
+    }
+    const int64_t tap_stride = g_.group_channels() * kPanel, panel_stride = g_.taps() * tap_stride;
+    executor_.run(chunks.size(), [&](size_t index) {
+      const Chunk& chunk = chunks[index];
+      const int64_t length = g_.sub_vector_size(chunk.k);
+      const float* weights = call_.tensors.w + (group_ * g_.panels() + panel) * panel_stride +
+                             g_.sub_vector_begin(chunk.k) * kPanel;
+      call_.kernels.build_table({c_.clusters[chunk.k].centroids.data() + chunk.cluster * length, chunk.count, length,
+                                 weights, panel_stride, tap_stride, g_.taps(), panels, chunk.rows});
+    });
+  }
+
+  int64_t table_floats(size_t begin, size_t end, int64_t width) const {
+    int64_t rows = 0;
+    for (size_t i = begin; i < end; ++i) rows += c_.clusters[c_.reuse[i]].count + 1;
+    return rows * g_.taps() * width;
+  }
+
+  // Four panels at a time read long rows; narrower where that keeps the table of a mean group within the budget.
+  int64_t panels_per_range() const {
+    const int64_t bytes = table_floats(0, c_.reuse.size(), kPanel) * 4 / static_cast<int64_t>(c_.reuse.size());
+    int64_t panels = std::min<int64_t>(4, g_.panels());
+    while (panels > 1 && panels * bytes > kTableBytes) panels /= 2;
+    return panels;
+  }
+
+  // Bounds of the passes: [0, ..., reuse.size()].
+  std::vector<size_t> split_passes(int64_t width) const {
+    std::vector<size_t> bounds{0};
+    for (size_t i = 1; i < c_.reuse.size(); ++i)
+      if (i - bounds.back() >= kPassGroups && table_floats(bounds.back(), i + 1, width) * 4 > kTableBytes)
+        bounds.push_back(i);
+    bounds.push_back(c_.reuse.size());
+    return bounds;
+  }
+
+  const Call& call_;
+  const Geometry& g_;
+  const Instance& instance_;
+  int64_t group_;
+  const RowGrid& grid_;
+  const Clustering& c_;
+  const DensePart& dense_;
+  Executor& executor_;
+  int64_t tiles_;
+};
+
+}  // namespace
+
+RowGrid::RowGrid(const Geometry& geometry, const Instance& instance) : g_(geometry), images_(instance.images) {
+  for (int slot = 0; slot < 3; ++slot) {
+    const int64_t last = (g_.out[slot] - 1) * g_.stride[slot] + (g_.kernel[slot] - 1) * g_.dilation[slot];
+    extent_[slot] = std::max(g_.pad[slot] + g_.in[slot], last + 1);
+  }
+  image_size_ = checked_product({extent_[0], extent_[1], extent_[2]});
+  // Grid indices are 32-bit.
+  if (checked_product({image_size_, images_}) > std::numeric_limits<int32_t>::max())
+    throw std::invalid_argument("the tensors are too large");
+  for (int64_t a = 0; a < g_.kernel[0]; ++a)
+    for (int64_t b = 0; b < g_.kernel[1]; ++b)
+      for (int64_t c = 0; c < g_.kernel[2]; ++c)
+        tap_delta_.push_back(static_cast<int32_t>(
+            (a * g_.dilation[0] * extent_[1] + b * g_.dilation[1]) * extent_[2] + c * g_.dilation[2]));
+}
+
+void RowGrid::bases(const Tile& tile, int32_t* base) const {
+  PixelWalk walk(g_, tile.first);
+  for (int64_t i = 0; i < tile.count; ++i, walk.next()) {
+    int64_t index = walk.image;
+    for (int slot = 0; slot < 3; ++slot) index = index * extent_[slot] + walk.at[slot] * g_.stride[slot];
+    base[i] = static_cast<int32_t>(index);
+  }
+}
+
+void RowGrid::fill(const int32_t* ids, int32_t* rows) const {
+  std::fill(rows, rows + size(), 0);
+  for (int64_t image = 0; image < images_; ++image)
+    for (int64_t z = 0; z < g_.in[0]; ++z)
+      for (int64_t y = 0; y < g_.in[1]; ++y) {
+        int32_t* row = rows + ((image * extent_[0] + g_.pad[0] + z) * extent_[1] + g_.pad[1] + y) * extent_[2];
+        for (int64_t x = 0; x < g_.in[2]; ++x) row[g_.pad[2] + x] = *ids++ + 1;
+      }
+}
+
+void reconstruct(const Call& call, const Instance& instance, int64_t group, const RowGrid& grid,
+                 const Clustering& clustering, const DensePart& dense, Executor& executor) {
+  Reconstruction(call, instance, group, grid, clustering, dense, executor).run();
+}
+
+}  // namespace drpass

@@ -1,0 +1,172 @@
+#include "ort/deep_reuse_gemm.h"
+
+#include <exception>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+
+#include "core/engine.h"
+#include "core/hyperplanes.h"
+#include "core/reference.h"
+#include "ort/attributes.h"
+#include "ort/shape_inference.h"
+
+namespace drpass {
+namespace {
+
+// The session's own threads. What a task throws must not pass through ONNX Runtime's thread pool.
+class PoolExecutor : public Executor {
+ public:
+  explicit PoolExecutor(const OrtKernelContext* context) : context_(context) {}
+
+ private:
+  struct Job {
+    Function function;
+    const void* context;
+    std::mutex mutex;
+    std::exception_ptr error;
+  };
+
+  void run_erased(size_t count, Function function, const void* context) override {
+    if (count == 0) return;
+    if (count == 1) return function(context, 0);
+    Job job{function, context, {}, nullptr};
+    const auto step = [](void* data, size_t index) {
+      Job& shared = *static_cast<Job*>(data);
+      try {
+        shared.function(shared.context, index);
+      } catch (...) {
+        const std::lock_guard<std::mutex> lock(shared.mutex);
+        if (!shared.error) shared.error = std::current_exception();
+      }
+    };
+    Ort::ThrowOnError(Ort::GetApi().KernelContext_ParallelFor(context_, step, count, 0, &job));
+    if (job.error) std::rethrow_exception(job.error);
+  }
+
+  const OrtKernelContext* context_;
+};
+
+class ArenaMemory : public Memory {
+ public:
+  explicit ArenaMemory(OrtAllocator* allocator) : allocator_(allocator) {}
+  void* allocate(size_t bytes) override {
+    void* block = allocator_->Alloc(allocator_, bytes);
+    if (!block) throw std::bad_alloc();
+    return block;
+  }
+  void release(void* block) override { allocator_->Free(allocator_, block); }
+
+ private:
+  OrtAllocator* allocator_;
+};
+
+std::string node_name(const OrtKernelInfo* info) {
+  size_t size = 0;
+  Ort::ThrowOnError(Ort::GetApi().KernelInfo_GetNodeName(info, nullptr, &size));
+  std::string name(size, '\0');
+  Ort::ThrowOnError(Ort::GetApi().KernelInfo_GetNodeName(info, &name[0], &size));
+  name.resize(size ? size - 1 : 0);
+  return name;
+}
+
+OrtStatus* status(const std::string& node, const std::exception& error) {
+  const bool memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
+  const std::string text = "DeepReuseGemm '" + node + "': " + (memory ? "out of memory" : error.what());
+  const bool argument = dynamic_cast<const std::invalid_argument*>(&error) != nullptr;
+  return Ort::GetApi().CreateStatus(argument ? ORT_INVALID_ARGUMENT : ORT_RUNTIME_EXCEPTION, text.c_str());
+}
+
+// The shape of input `index`, or nothing where it is absent.
+bool shape_of(Ort::KernelContext& context, size_t index, std::vector<int64_t>* shape) {
+  if (index >= context.GetInputCount()) return false;
+  const auto value = context.GetInput(index);
+  if (!value) return false;
+  *shape = value.GetTensorTypeAndShapeInfo().GetShape();
+  return true;
+}
+
+}  // namespace
+
+DeepReuseGemmKernel::DeepReuseGemmKernel(const OrtKernelInfo* info)
+    : name_(node_name(info)), parameters_(read_parameters(info)), kernels_(choose_kernels()) {
+  if (parameters_.method == Method::lsh)
+    hyperplanes_ = make_hyperplanes(parameters_.seed, parameters_.hash_bits, parameters_.sub_vector_length);
+  OrtAllocator* allocator = nullptr;
+  Ort::ThrowOnError(Ort::GetApi().KernelInfoGetAllocator(info, OrtMemTypeDefault, &allocator));
+  allocator_.reset(allocator);
+}
+
+OrtStatus* DeepReuseGemmKernel::ComputeV2(OrtKernelContext* context) noexcept {
+  try {
+    run(context);
+  } catch (const std::exception& error) {
+    return status(name_, error);
+  }
+  return nullptr;
+}
+
+// Inputs and outputs of one call; throws where a shape does not fit.
+Tensors DeepReuseGemmKernel::bind(Ort::KernelContext& context, const Geometry& geometry) const {
+  Tensors tensors;
+  std::vector<int64_t> shape;
+  tensors.x = context.GetInput(0).GetTensorData<float>();
+  shape_of(context, 1, &shape);
+  const std::vector<int64_t> expected = packed_weight_shape(geometry);
+  if (shape.size() == 5 && shape[3] != expected[3])
+    throw std::invalid_argument("X has " + std::to_string(geometry.channels) + " channels, but W was packed for " +
+                                std::to_string(shape[3] * geometry.groups));
+  if (shape != expected)
+    throw std::invalid_argument("W has shape " + format_shape(shape) + ", but " + format_shape(expected) +
+                                " was expected");
+  tensors.w = context.GetInput(1).GetTensorData<float>();
+  if (shape_of(context, 2, &shape)) {
+    if (shape != std::vector<int64_t>{geometry.output_channels})
+      throw std::invalid_argument("B has shape " + format_shape(shape) + ", but [" +
+                                  std::to_string(geometry.output_channels) + "] was expected");
+    tensors.bias = context.GetInput(2).GetTensorData<float>();
+  }
+  if (shape_of(context, 3, &shape))
+    tensors.addend = make_addend(geometry, context.GetInput(3).GetTensorData<float>(), shape);
+  tensors.y = context.GetOutput(0, geometry.y_shape).GetTensorMutableData<float>();
+  if (context.GetOutputCount() > 1) {
+    auto stats = context.GetOutput(1, {geometry.scopes(), geometry.groups, geometry.sub_groups()});
+    if (stats) tensors.stats = stats.GetTensorMutableData<int64_t>();
+  }
+  return tensors;
+}
+
+void DeepReuseGemmKernel::run(OrtKernelContext* raw) const {
+  Ort::KernelContext context(raw);
+  std::vector<int64_t> x_shape;
+  shape_of(context, 0, &x_shape);
+  const Geometry geometry = resolve(parameters_, x_shape);
+  const Tensors tensors = bind(context, geometry);
+  if (!kernels_) return compute_reference(parameters_, geometry, tensors);
+  PoolExecutor executor(raw);
+  ArenaMemory memory(allocator_.get());
+  compute(parameters_, geometry, tensors, *kernels_, hyperplanes_.data(), executor, memory);
+}
+
+DeepReuseGemmOp::DeepReuseGemmOp() {
+  version = kOrtApiVersion;
+  InferOutputShapeFn = [](const OrtCustomOp*, OrtShapeInferContext* context) {
+    return infer_output_shapes(context);
+  };
+}
+
+OrtStatus* DeepReuseGemmOp::CreateKernelV2(const OrtApi&, const OrtKernelInfo* info, void** kernel) const noexcept {
+  try {
+    *kernel = new DeepReuseGemmKernel(info);
+  } catch (const std::exception& error) {
+    std::string name;
+    try {
+      name = node_name(info);
+    } catch (const std::exception&) {  // the first error is the one to report
+    }
+    return status(name, error);
+  }
+  return nullptr;
+}
+
+}  // namespace drpass

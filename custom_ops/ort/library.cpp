@@ -1,0 +1,42 @@
+// What the library exports: RegisterCustomOps, which ONNX Runtime calls, and the name of the kernels in use.
+#include <mutex>
+
+#include "ort/deep_reuse_gemm.h"
+
+#if defined(_WIN32)
+#define DRPASS_EXPORT extern "C" __declspec(dllexport)
+#else
+#define DRPASS_EXPORT extern "C" __attribute__((visibility("default")))
+#endif
+
+// Called for every session that uses the library, on any thread. The op and its domain live as long as the library,
+// because sessions keep pointers to them.
+DRPASS_EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
+  const OrtApi* api = base->GetApi(drpass::kOrtApiVersion);
+  if (!api) return nullptr;  // older than kOrtApiVersion: the runtime has already printed why
+  try {
+    static std::once_flag once;
+    std::call_once(once, [api] { Ort::InitApi(api); });
+    static const drpass::DeepReuseGemmOp op;
+    static Ort::CustomOpDomain domain = [] {
+      Ort::CustomOpDomain made("ai.drpass");
+      made.Add(&op);
+      return made;
+    }();
+    return api->AddCustomOpDomain(options, domain);
+  } catch (const std::exception& error) {
+    return api->CreateStatus(ORT_RUNTIME_EXCEPTION, error.what());
+  }
+}
+
+// The kernel set that a session created now would use, or the reason why there is none.
+DRPASS_EXPORT const char* drpass_kernel_set() {
+  static thread_local std::string text;
+  try {
+    const drpass::KernelSet* kernels = drpass::choose_kernels();
+    text = kernels ? kernels->name : "reference";
+  } catch (const std::exception& error) {
+    text = std::string("error: ") + error.what();
+  }
+  return text.c_str();
+}

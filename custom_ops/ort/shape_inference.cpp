@@ -1,0 +1,91 @@
+#include "ort/shape_inference.h"
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "core/geometry.h"
+#include "ort/attributes.h"
+
+namespace drpass {
+namespace {
+
+struct Dimension {
+  int64_t size = -1;
+  std::string symbol;  // where the size is not known; may be empty
+};
+using Shape = std::vector<Dimension>;
+
+Shape input_shape(OrtShapeInferContext* context, size_t index) {
+  const OrtApi& api = Ort::GetApi();
+  OrtTensorTypeAndShapeInfo* info = nullptr;  // belongs to the context
+  Ort::ThrowOnError(api.ShapeInferContext_GetInputTypeShape(context, index, &info));
+  size_t rank = 0;
+  Ort::ThrowOnError(api.GetDimensionsCount(info, &rank));
+  std::vector<int64_t> sizes(rank);
+  std::vector<const char*> symbols(rank, nullptr);
+  Ort::ThrowOnError(api.GetDimensions(info, sizes.data(), rank));
+  Ort::ThrowOnError(api.GetSymbolicDimensions(info, symbols.data(), rank));
+  Shape shape(rank);
+  for (size_t axis = 0; axis < rank; ++axis) {
+    shape[axis].size = sizes[axis];
+    if (symbols[axis]) shape[axis].symbol = symbols[axis];
+  }
+  return shape;
+}
+
+void set_output_shape(OrtShapeInferContext* context, size_t index, const Shape& shape, ONNXTensorElementDataType type) {
+  const OrtApi& api = Ort::GetApi();
+  std::vector<int64_t> sizes;
+  std::vector<const char*> symbols;
+  for (const Dimension& dimension : shape) {
+    sizes.push_back(dimension.size);
+    symbols.push_back(dimension.symbol.c_str());
+  }
+  OrtTensorTypeAndShapeInfo* info = nullptr;
+  Ort::ThrowOnError(api.CreateTensorTypeAndShapeInfo(&info));
+  const std::unique_ptr<OrtTensorTypeAndShapeInfo, void (*)(OrtTensorTypeAndShapeInfo*)> owner(
+      info, [](OrtTensorTypeAndShapeInfo* object) { Ort::GetApi().ReleaseTensorTypeAndShapeInfo(object); });
+  Ort::ThrowOnError(api.SetTensorElementType(info, type));
+  Ort::ThrowOnError(api.SetDimensions(info, sizes.data(), sizes.size()));
+  Ort::ThrowOnError(api.SetSymbolicDimensions(info, symbols.data(), symbols.size()));
+  Ort::ThrowOnError(api.ShapeInferContext_SetOutputTypeShape(context, index, info));
+}
+
+Shape infer(const Parameters& p, const Shape& x) {
+  Shape y = x;
+  if (p.kernel_shape.empty()) {
+    if (p.trans_a) y[0] = x[1];
+    y.back() = {p.output_channels, ""};
+    return y;
+  }
+  y[1] = {p.output_channels, ""};
+  for (size_t axis = 2; axis < x.size(); ++axis)
+    y[axis] = {x[axis].size < 0 ? -1 : slide(p, axis - 2, x[axis].size).count, ""};
+  return y;
+}
+
+void infer_all(OrtShapeInferContext* context) {
+  const Parameters p = read_shape_parameters(context);
+  const Shape x = input_shape(context, 0);
+  if (x.size() < 2) return;  // not known
+  if (!p.kernel_shape.empty() && x.size() != p.kernel_shape.size() + 2)
+    throw std::invalid_argument("X has rank " + std::to_string(x.size()) + ", but kernel_shape of " +
+                                std::to_string(p.kernel_shape.size()) + " axes needs rank " +
+                                std::to_string(p.kernel_shape.size() + 2));
+  set_output_shape(context, 0, infer(p, x), ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);
+}
+
+}  // namespace
+
+OrtStatus* infer_output_shapes(OrtShapeInferContext* context) {
+  try {
+    infer_all(context);
+  } catch (const std::exception& error) {
+    return Ort::GetApi().CreateStatus(ORT_INVALID_GRAPH, (std::string("DeepReuseGemm: ") + error.what()).c_str());
+  }
+  return nullptr;
+}
+
+}  // namespace drpass

@@ -1,0 +1,80 @@
+"""The command line: gathers the commands and turns every error into one line and an exit status.
+
+A command is one file in ``drpass/commands`` with a function ``command`` whose signature describes its arguments.
+Heavy imports (onnxruntime, tensorflow) belong inside that function, so that ``--help`` answers at once.
+Exit status: 0 done; 1 a check failed (validate, diff --exit-code); 2 bad input or usage; 70 a defect; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+import typer
+
+from drpass import console
+from drpass.errors import DrpassError
+
+#: In the order in which a user meets them; ``NAME`` is ``drpass/commands/NAME.py``.
+COMMANDS = ("export", "inspect", "rewrite", "validate", "diff", "run", "bench")
+
+app = typer.Typer(
+    name="drpass",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Make convolutional networks in ONNX files faster by deep reuse.",
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from drpass import __version__
+
+        print(f"drpass {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+for _name in COMMANDS:
+    _module = importlib.import_module(f"drpass.commands.{_name}")
+    app.command(name=_name, epilog=_module.EXAMPLES, no_args_is_help=True)(_module.command)
+
+
+def main() -> None:
+    """Entry point of the ``drpass`` script."""
+    try:
+        status = app(standalone_mode=False)
+    except DrpassError as error:
+        console.err.print(f"[bold red]error:[/] {_one_line(error)}")
+        status = 2
+    except click.ClickException as error:
+        error.show()
+        status = 2
+    except (KeyboardInterrupt, click.Abort):
+        console.err.print("interrupted")
+        status = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except Exception as error:
+        if os.environ.get("DRPASS_DEBUG"):
+            raise
+        name = type(error).__name__
+        console.err.print(f"[bold red]defect:[/] {name}: {_one_line(error)} (DRPASS_DEBUG=1 shows where)")
+        status = 70
+    sys.exit(status)
+
+
+def _one_line(error: BaseException) -> str:
+    from rich.markup import escape
+
+    return escape(" ".join(str(error).split()))

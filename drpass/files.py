@@ -1,0 +1,48 @@
+"""Output files that appear only when they are complete."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from drpass.errors import DrpassError
+
+
+def _same_file(left: Path, right: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return left.resolve() == right.resolve() or os.path.samefile(left, right)
+    return False
+
+
+def refuse_same_file(output: Path, inputs: list[Path], overwrite: bool) -> None:
+    """Raise DrpassError if ``output`` is one of ``inputs`` (links followed) and the user did not ask for it."""
+    if not overwrite and any(_same_file(output, source) for source in inputs):
+        raise DrpassError(f"{output} is the input itself; choose another output or pass --overwrite")
+
+
+@contextlib.contextmanager
+def atomic_output(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` on success, remove it on any failure.
+
+    Raises DrpassError, with the operating system's reason, if the file can't be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise DrpassError(f"can't write {path}: {error.strerror}") from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files private; give the result the permissions of any other new file.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    except OSError as error:
+        raise DrpassError(f"can't write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)

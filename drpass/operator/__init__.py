@@ -1,0 +1,1 @@
+"""The operator as Python sees it: its parameters, its packed weights and its ONNX schema."""

@@ -1,0 +1,141 @@
+"""One-node models of the operator and of what it replaces, with data that repeats as real activations do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from drpass import runtime
+from drpass.operator.packing import pack_weights
+
+KERNEL_SETS = ("reference", "portable", "avx2", "avx512")
+
+
+def runnable_kernel_sets() -> list[str]:
+    """The kernel sets that this CPU can run; the others are reported by `test_forced_kernel_set_is_the_active_one`."""
+    return [name for name in KERNEL_SETS if kernel_set_error(name) is None]
+
+
+def kernel_set_error(name: str) -> str | None:
+    """Why the library refuses the kernel set, or None."""
+    try:
+        with forced_kernels(name):
+            assert runtime.kernel_set() == name
+    except runtime.DrpassError as error:
+        return str(error)
+    return None
+
+
+@contextmanager
+def forced_kernels(name: str | None) -> Iterator[None]:
+    """Sessions made inside use this kernel set (None: the library's own choice)."""
+    before = os.environ.pop(runtime.KERNEL_VARIABLE, None)
+    if name is not None:
+        os.environ[runtime.KERNEL_VARIABLE] = name
+    try:
+        yield
+    finally:
+        os.environ.pop(runtime.KERNEL_VARIABLE, None)
+        if before is not None:
+            os.environ[runtime.KERNEL_VARIABLE] = before
+
+
+@dataclass
+class Case:
+    """A convolution (``kernel`` not empty) or a matrix product, with its data."""
+
+    x: np.ndarray
+    weights: np.ndarray  # [M, Cg, *kernel]
+    bias: np.ndarray | None = None
+    addend: np.ndarray | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)  # of the convolution: strides, pads, group, ...
+    activation: str = "none"
+    activation_params: tuple[float, ...] = ()
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        return self.weights.shape[2:]
+
+    def reuse_model(self, stats: bool = False, **parameters: Any) -> bytes:
+        """The operator, with the parameters of the method as further attributes."""
+        attributes = dict(self.attributes, output_channels=self.weights.shape[0], activation=self.activation)
+        if self.kernel:
+            attributes["kernel_shape"] = self.kernel
+        if self.activation_params:
+            attributes["activation_params"] = self.activation_params
+        attributes.update(parameters)
+        constants = {"W": pack_weights(self.weights, self.attributes.get("group", 1))}
+        if self.bias is not None:
+            constants["B"] = self.bias
+        inputs = ["X", "W", "B" if self.bias is not None else "", "A" if self.addend is not None else ""]
+        node = helper.make_node(
+            "DeepReuseGemm", inputs, ["Y", "stats"] if stats else ["Y"], name="node", domain="ai.drpass", **attributes
+        )
+        outputs = [_value("Y", None)] + ([helper.make_tensor_value_info("stats", TensorProto.INT64, None)] * stats)
+        return _model([node], self._inputs(), outputs, constants)
+
+    def conv_model(self) -> bytes:
+        """ONNX Conv, Add and activation; every convolution case has such a twin."""
+        constants = {"W": self.weights}
+        nodes = [helper.make_node("Conv", ["X", "W"], ["conv"], kernel_shape=self.kernel, **self.attributes)]
+        value = "conv"
+        if self.bias is not None:
+            constants["B"] = self.bias
+            nodes[0].input.append("B")
+        if self.addend is not None:
+            nodes.append(helper.make_node("Add", [value, "A"], ["sum"]))
+            value = "sum"
+        if self.activation != "none":
+            nodes.append(self._activation_node(value, constants))
+        nodes[-1].output[0] = "Y"
+        return _model(nodes, self._inputs(), [_value("Y", None)], constants)
+
+    def _activation_node(self, value: str, constants: dict[str, np.ndarray]) -> onnx.NodeProto:
+        if self.activation == "clip":
+            for name, limit in zip(("low", "high"), self.activation_params, strict=True):
+                constants[name] = np.float32(limit)
+            return helper.make_node("Clip", [value, "low", "high"], ["out"])
+        if self.activation == "leaky_relu":
+            return helper.make_node("LeakyRelu", [value], ["out"], alpha=self.activation_params[0])
+        return helper.make_node({"relu": "Relu", "sigmoid": "Sigmoid"}[self.activation], [value], ["out"])
+
+    def _inputs(self) -> list[onnx.ValueInfoProto]:
+        inputs = [_value("X", [None] * self.x.ndim)]
+        return inputs + ([_value("A", self.addend.shape)] if self.addend is not None else [])
+
+    def run(self, model: bytes, threads: int = 1, x: np.ndarray | None = None) -> list[np.ndarray]:
+        feeds = {"X": self.x if x is None else x}
+        if self.addend is not None:
+            feeds["A"] = self.addend
+        return runtime.session(model, threads=threads).run(None, feeds)
+
+    def rounding(self) -> float:
+        """What float rounding may do to an output: a few units in the last place of the sum of magnitudes."""
+        magnitude = np.abs(self.weights).reshape(self.weights.shape[0], -1).sum(1).max(initial=0)
+        magnitude = magnitude * np.abs(self.x[np.isfinite(self.x)]).max(initial=0)
+        return 1e-6 * float(magnitude + 1)
+
+
+def alike(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Values that repeat, as after a Relu: coarse levels, many zeros, a little noise on some."""
+    levels = np.maximum(np.round(rng.normal(size=shape) * 1.5) / 1.5, 0)
+    noise = rng.normal(size=shape) * 0.01 * (rng.random(shape) < 0.3)
+    return (levels + noise).astype(np.float32)
+
+
+def _value(name: str, shape: Any) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def _model(nodes: list, inputs: list, outputs: list, constants: dict[str, np.ndarray]) -> bytes:
+    initializers = [numpy_helper.from_array(np.asarray(v, np.float32), name) for name, v in constants.items()]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, initializers)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.drpass", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
