@@ -20,6 +20,13 @@ ifneq ($(wildcard ../shared/models),)
 export DRPASS_MODELS ?= $(abspath ../shared/models)
 endif
 
+# The demonstration: where its files go, the parameters of the rewrite, and real images: CIFAR-10 test images where
+# DRPASS_DATA has them, else photographs that an installed package ships.
+DEMO := build/demo
+DEMO_PARAMETERS := --scope batch --step 0.1
+DEMO_DATA := --preprocess models/cifarnet.toml \
+  --data $(or $(wildcard $(DRPASS_DATA)/cifar10-test.tar.xz),photographs)
+
 SOURCES := CMakeLists.txt pyproject.toml $(shell find cmake custom_ops drpass models -type f \
   -not -name '*.pyc' -not -name '*.so' -not -path '*/__pycache__/*')
 
@@ -41,8 +48,14 @@ $(VENV)/installed: $(VENV)/dependencies $(SOURCES)
 	$(PIP) install --quiet --no-deps --no-build-isolation --force-reinstall .
 	touch $@
 
+# The commands are printed as they run: type them yourself with your own model and data.
 demo: build
-	$(BIN)/drpass-demo
+	@mkdir -p $(DEMO)
+	$(BIN)/drpass export cifarnet $(DEMO)/cifarnet.onnx
+	$(BIN)/drpass rewrite $(DEMO)/cifarnet.onnx $(DEMO)/cifarnet.drpass.onnx $(DEMO_PARAMETERS)
+	$(BIN)/drpass diff $(DEMO)/cifarnet.onnx $(DEMO)/cifarnet.drpass.onnx
+	$(BIN)/drpass validate $(DEMO)/cifarnet.onnx $(DEMO)/cifarnet.drpass.onnx $(DEMO_DATA) --batch 100
+	$(BIN)/drpass bench $(DEMO)/cifarnet.onnx $(DEMO)/cifarnet.drpass.onnx $(DEMO_DATA) --batch 100 --threads 1,2
 
 lint: build
 	$(BIN)/ruff check .

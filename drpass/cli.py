@@ -7,12 +7,15 @@ Exit status: 0 done; 1 a check failed (validate, diff --exit-code); 2 bad input 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
-import click
 import typer
+from rich.markup import escape
 
 from drpass import console
 from drpass.errors import DrpassError
@@ -44,37 +47,43 @@ def _main(
     pass
 
 
+def _guarded(command: Callable[..., int | None]) -> Callable[..., None]:
+    """The command with its status and every exception turned into an exit status and at most one line."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        try:
+            status = command(*args, **options) or 0
+        except DrpassError as error:
+            console.err.print(f"[bold red]error:[/] {_one_line(error)}")
+            status = 2
+        except KeyboardInterrupt:
+            console.err.print("interrupted")
+            status = 130
+        except BrokenPipeError:  # the reader of a pipe has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = 0
+        except Exception as error:
+            if os.environ.get("DRPASS_DEBUG"):
+                raise
+            console.err.print(
+                f"[bold red]defect:[/] {type(error).__name__}: {_one_line(error)} (DRPASS_DEBUG=1 shows where)"
+            )
+            status = 70
+        raise typer.Exit(status)
+
+    return run
+
+
+def _one_line(error: BaseException) -> str:
+    return escape(" ".join(str(error).split()))
+
+
 for _name in COMMANDS:
     _module = importlib.import_module(f"drpass.commands.{_name}")
-    app.command(name=_name, epilog=_module.EXAMPLES, no_args_is_help=True)(_module.command)
+    app.command(name=_name, epilog=_module.EXAMPLES, no_args_is_help=True)(_guarded(_module.command))
 
 
 def main() -> None:
     """Entry point of the ``drpass`` script."""
-    try:
-        status = app(standalone_mode=False)
-    except DrpassError as error:
-        console.err.print(f"[bold red]error:[/] {_one_line(error)}")
-        status = 2
-    except click.ClickException as error:
-        error.show()
-        status = 2
-    except (KeyboardInterrupt, click.Abort):
-        console.err.print("interrupted")
-        status = 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
-    except Exception as error:
-        if os.environ.get("DRPASS_DEBUG"):
-            raise
-        name = type(error).__name__
-        console.err.print(f"[bold red]defect:[/] {name}: {_one_line(error)} (DRPASS_DEBUG=1 shows where)")
-        status = 70
-    sys.exit(status)
-
-
-def _one_line(error: BaseException) -> str:
-    from rich.markup import escape
-
-    return escape(" ".join(str(error).split()))
+    app()

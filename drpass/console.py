@@ -12,8 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-#: Results go to standard output, everything else to standard error, so that ``--json`` can be piped.
-out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+#: Results go to standard output (in a file or pipe with room for wide tables), everything else to standard error, so
+#: that ``--json`` can be piped.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 

@@ -116,11 +116,20 @@ class Case:
             feeds["A"] = self.addend
         return runtime.session(model, threads=threads).run(None, feeds)
 
+    def magnitude(self) -> float:
+        """Bounds the sum of |x · w| of every output."""
+        weight = np.abs(self.weights).reshape(self.weights.shape[0], -1).sum(1).max(initial=0)
+        return float(weight * np.abs(self.x[np.isfinite(self.x)]).max(initial=0))
+
     def rounding(self) -> float:
         """What float rounding may do to an output: a few units in the last place of the sum of magnitudes."""
-        magnitude = np.abs(self.weights).reshape(self.weights.shape[0], -1).sum(1).max(initial=0)
-        magnitude = magnitude * np.abs(self.x[np.isfinite(self.x)]).max(initial=0)
-        return 1e-6 * float(magnitude + 1)
+        return 1e-6 * (self.magnitude() + 1)
+
+    def tolerance(self, kernels: str, parameters: dict[str, Any]) -> float:
+        """What two kernel sets may differ by: rounding and, for the one set that does not fuse multiply-adds, a unit of
+        16-bit tables where that rounding decides between two of them."""
+        ties = parameters.get("table_type") == "int16" and kernels == "portable"
+        return self.rounding() + (2 * self.magnitude() / 32767 if ties else 0)
 
 
 def alike(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

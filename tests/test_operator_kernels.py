@@ -53,6 +53,7 @@ def methods(draw: st.DrawFn) -> dict:
         "scope": draw(st.sampled_from(["image", "batch"])),
         "sub_vector_length": draw(st.integers(1, 10)),
         "max_remaining_ratio": draw(st.sampled_from([0.05, 0.5, 1.0])),
+        "table_type": draw(st.sampled_from(["float", "int16"])),
     }
     if method == "grid":
         return dict(parameters, step=draw(st.sampled_from([0.01, 0.3, 1.0])))
@@ -101,7 +102,8 @@ def test_kernel_sets_agree_with_the_reference(case: Case, parameters: dict) -> N
     for kernels in runnable_kernel_sets():
         actual, found = run_with(kernels, case, stats=True, **parameters)
         np.testing.assert_array_equal(found, clusters, err_msg=kernels)
-        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=case.rounding(), err_msg=kernels)
+        atol = case.tolerance(kernels, parameters)
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=atol, err_msg=kernels)
 
 
 @settings(max_examples=60, deadline=None)
@@ -126,4 +128,5 @@ def test_matrix_form_equals_numpy(data: st.DataObject) -> None:
         np.testing.assert_allclose(run_with(kernels, case)[0], expected, rtol=1e-5, atol=case.rounding())
         actual, found = run_with(kernels, case, stats=True, **parameters)
         np.testing.assert_array_equal(found, clusters, err_msg=kernels)
-        np.testing.assert_allclose(actual, reference, rtol=1e-5, atol=case.rounding(), err_msg=kernels)
+        atol = case.tolerance(kernels, parameters)
+        np.testing.assert_allclose(actual, reference, rtol=1e-5, atol=atol, err_msg=kernels)

@@ -1,5 +1,6 @@
 #include "core/cluster.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -186,15 +187,18 @@ class Clusterer {
   Clusters mean() {
     Clusters result;
     const int64_t length = reader_.length();
-    Scratch<float> centroids(call_.memory, table_.size() * length);
+    Scratch<float> centroids(call_.memory, table_.size() * length), magnitudes(call_.memory, length);
+    std::fill(magnitudes.data(), magnitudes.data() + length, 0.0f);
     for (int64_t id = 0; id < table_.size(); ++id)
       for (int64_t l = 0; l < length; ++l) {
         const float value = static_cast<float>(members_.sums[id * length + l] / members_.counts[id]);
         if (!std::isfinite(value)) return result;
         centroids[id * length + l] = value;
+        magnitudes[l] = std::max(magnitudes[l], std::fabs(value));
       }
     result.count = table_.size();
     result.centroids = std::move(centroids);
+    result.magnitudes = std::move(magnitudes);
     return result;
   }
 

@@ -14,6 +14,7 @@ struct Call {
   const Tensors& tensors;
   const KernelSet& kernels;
   const float* hyperplanes;  // lsh: [hash_bits][L]
+  const float* tap_sums;     // 16-bit tables: sum_tap_magnitudes() of the weights
   Memory& memory;
 };
 
@@ -25,7 +26,8 @@ struct Instance {
 // The clusters of one sub-vector group in one scope instance.
 struct Clusters {
   int64_t count = -1;  // -1: to be computed densely
-  Scratch<float> centroids;  // [count][sub-vector size]
+  Scratch<float> centroids;   // [count][sub-vector size]
+  Scratch<float> magnitudes;  // [sub-vector size]: the largest |centroid| of each channel
 };
 
 // `grid`: the cell edge s of docs/operator.md; zero, NaN or infinite where the input has no spread.

@@ -1,6 +1,7 @@
 #include "core/engine.h"
 
 #include "core/reconstruct.h"
+#include "core/table_scale.h"
 
 namespace drpass {
 namespace {
@@ -59,7 +60,9 @@ void run_scope(const Call& call, int64_t scope, Executor& executor) {
 
 void compute(const Parameters& parameters, const Geometry& geometry, const Tensors& tensors, const KernelSet& kernels,
              const float* hyperplanes, Executor& executor, Memory& memory) {
-  const Call call{parameters, geometry, tensors, kernels, hyperplanes, memory};
+  const bool narrow = parameters.method != Method::exact && parameters.table_type == TableType::int16;
+  const std::vector<float> tap_sums = narrow ? sum_tap_magnitudes(geometry, tensors.w) : std::vector<float>();
+  const Call call{parameters, geometry, tensors, kernels, hyperplanes, narrow ? tap_sums.data() : nullptr, memory};
   const int64_t scopes = geometry.scopes();
   if (scopes >= kScopesToSpread) {
     executor.run(scopes, [&](size_t scope) {

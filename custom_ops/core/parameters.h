@@ -9,6 +9,7 @@ namespace drpass {
 
 enum class Method { exact, lsh, grid };
 enum class Scope { image, batch };
+enum class TableType { float32, int16 };
 enum class AutoPad { notset, valid, same_upper, same_lower };
 enum class Activation { none, relu, leaky_relu, clip, sigmoid };
 
@@ -26,10 +27,11 @@ struct Parameters {
   Method method = Method::exact;
   Scope scope = Scope::image;
   int64_t sub_vector_length = 4;
-  float step = 0.1f;
+  float step = 0.03f;
   int64_t hash_bits = 16;
   uint64_t seed = 0;
   float max_remaining_ratio = 0.5f;
+  TableType table_type = TableType::float32;
 
   Activation activation = Activation::none;
   std::array<float, 2> activation_params{};

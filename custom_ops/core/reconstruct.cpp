@@ -1,9 +1,12 @@
 #include "core/reconstruct.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <stdexcept>
+
+#include "core/table_scale.h"
 
 namespace drpass {
 namespace {
@@ -12,8 +15,6 @@ namespace {
 constexpr int64_t kTableBytes = 1024 * 1024;
 // Sub-vector groups of a pass, even where their tables are larger: the cost of a pass is shared.
 constexpr size_t kPassGroups = 8;
-// Clusters whose rows one task computes.
-constexpr int64_t kTableChunk = 256;
 
 class Reconstruction {
  public:
@@ -27,13 +28,15 @@ class Reconstruction {
         c_(clustering),
         dense_(dense),
         executor_(executor),
-        tiles_(tile_count(g_, instance)) {}
+        tiles_(tile_count(g_, instance)) {
+    if (call.tap_sums) choose_scales();
+  }
 
   // Tables are built for some sub-vector groups at a time; between such passes the sums rest in acc.
   void run() {
     const int64_t wide = panels_per_range();
     for (int64_t panel = 0; panel < g_.panels(); panel += wide) {
-      const int64_t panels = std::min(wide, g_.panels() - panel), width = panels * kPanel;
+      const int64_t panels = std::min(wide, g_.panels() - panel), width = row_width(panels);
       const std::vector<size_t> passes = split_passes(width);
       const bool keep = passes.size() > 2 || dense_.count;
       Scratch<float> acc(call_.memory, keep ? tiles_ * kTile * width : 0);
@@ -50,8 +53,8 @@ class Reconstruction {
  private:
   // Sub-vector groups reuse[begin, end) for a range of panels.
   void run_pass(size_t begin, size_t end, int64_t panel, int64_t panels, float* kept) {
-    const int64_t width = panels * kPanel;
-    Scratch<float> tables(call_.memory, table_floats(begin, end, width));
+    const int64_t width = row_width(panels);
+    Scratch<char> tables(call_.memory, table_bytes(begin, end, width));
     Scratch<TableView> views(call_.memory, end - begin);
     build_tables(begin, end, panel, panels, tables.data(), views.data());
     const bool first = begin == 0 && !dense_.count, last = end == c_.reuse.size();
@@ -62,27 +65,29 @@ class Reconstruction {
       int32_t base[kTile];
       grid_.bases(tile, base);
       call_.kernels.add_rows({views.data(), static_cast<int64_t>(end - begin), base, grid_.tap_delta().data(),
-                              g_.taps(), tile.count, width, acc, first});
-      const int64_t output = panel * kPanel, outputs = std::min(width, g_.group_outputs() - output);
+                              g_.taps(), tile.count, width, narrow_ ? scale_.data() + panel * kPanel : nullptr,
+                              narrow_span(g_), acc, first});
+      const int64_t output = panel * kPanel, outputs = std::min(panels * kPanel, g_.group_outputs() - output);
       if (last) finish_tile(call_, instance_, tile, group_, output, outputs, acc, width);
     });
   }
 
-  void build_tables(size_t begin, size_t end, int64_t panel, int64_t panels, float* tables, TableView* views) {
-    const int64_t row_stride = g_.taps() * panels * kPanel;
+  void build_tables(size_t begin, size_t end, int64_t panel, int64_t panels, char* tables, TableView* views) {
+    const int64_t width = row_width(panels), row_bytes = g_.taps() * width * element_bytes();
     struct Chunk {
       int64_t k, cluster, count;
-      float* rows;
+      char* rows;
     };
     std::vector<Chunk> chunks;
     for (size_t i = begin; i < end; ++i) {
       const int64_t k = c_.reuse[i], count = c_.clusters[k].count;
       views[i - begin] = {tables, c_.rows.data() + k * grid_.size()};
-      std::memset(tables, 0, row_stride * sizeof(float));
-      tables += row_stride;
+      std::memset(tables, 0, row_bytes);
+      tables += row_bytes;
+      if (width != panels * kPanel) std::memset(tables, 0, count * row_bytes);  // columns that no panel fills
       for (int64_t cluster = 0; cluster < count; cluster += kTableChunk)
-        chunks.push_back({k, cluster, std::min(kTableChunk, count - cluster), tables + cluster * row_stride});
-      tables += count * row_stride;
+        chunks.push_back({k, cluster, std::min(kTableChunk, count - cluster), tables + cluster * row_bytes});
+      tables += count * row_bytes;
     }
     const int64_t tap_stride = g_.group_channels() * kPanel, panel_stride = g_.taps() * tap_stride;
     executor_.run(chunks.size(), [&](size_t index) {
@@ -91,19 +96,33 @@ class Reconstruction {
       const float* weights = call_.tensors.w + (group_ * g_.panels() + panel) * panel_stride +
                              g_.sub_vector_begin(chunk.k) * kPanel;
       call_.kernels.build_table({c_.clusters[chunk.k].centroids.data() + chunk.cluster * length, chunk.count, length,
-                                 weights, panel_stride, tap_stride, g_.taps(), panels, chunk.rows});
+                                 weights, panel_stride, tap_stride, g_.taps(), panels, width,
+                                 narrow_ ? inverse_scale_.data() + panel * kPanel : nullptr, chunk.rows});
     });
   }
 
-  int64_t table_floats(size_t begin, size_t end, int64_t width) const {
+  // Tables of float, unless int16 was asked for and every bound is finite.
+  void choose_scales() {
+    std::vector<const float*> magnitudes;
+    for (const Clusters& clusters : c_.clusters) magnitudes.push_back(clusters.magnitudes.data());
+    scale_ = narrow_scales(g_, call_.tap_sums, group_, c_.reuse, magnitudes);
+    narrow_ = std::all_of(scale_.begin(), scale_.end(), [](float scale) { return std::isfinite(scale); });
+    for (float scale : scale_) inverse_scale_.push_back(std::isnormal(scale) ? 1.0f / scale : 0.0f);
+    scale_.resize(scale_.size() + kPanel, 0.0f);  // a row of 16-bit elements may be a panel longer
+  }
+
+  int64_t element_bytes() const { return narrow_ ? sizeof(int16_t) : sizeof(float); }
+  int64_t row_width(int64_t panels) const { return (narrow_ ? (panels + 1) / 2 * 2 : panels) * kPanel; }
+
+  int64_t table_bytes(size_t begin, size_t end, int64_t width) const {
     int64_t rows = 0;
     for (size_t i = begin; i < end; ++i) rows += c_.clusters[c_.reuse[i]].count + 1;
-    return rows * g_.taps() * width;
+    return rows * g_.taps() * width * element_bytes();
   }
 
   // Four panels at a time read long rows; narrower where that keeps the table of a mean group within the budget.
   int64_t panels_per_range() const {
-    const int64_t bytes = table_floats(0, c_.reuse.size(), kPanel) * 4 / static_cast<int64_t>(c_.reuse.size());
+    const int64_t bytes = table_bytes(0, c_.reuse.size(), kPanel) / static_cast<int64_t>(c_.reuse.size());
     int64_t panels = std::min<int64_t>(4, g_.panels());
     while (panels > 1 && panels * bytes > kTableBytes) panels /= 2;
     return panels;
@@ -113,7 +132,8 @@ class Reconstruction {
   std::vector<size_t> split_passes(int64_t width) const {
     std::vector<size_t> bounds{0};
     for (size_t i = 1; i < c_.reuse.size(); ++i)
-      if (i - bounds.back() >= kPassGroups && table_floats(bounds.back(), i + 1, width) * 4 > kTableBytes)
+      if (i - bounds.back() >= kPassGroups && (i - bounds.back()) % narrow_span(g_) == 0 &&
+          table_bytes(bounds.back(), i + 1, width) > kTableBytes)
         bounds.push_back(i);
     bounds.push_back(c_.reuse.size());
     return bounds;
@@ -128,6 +148,8 @@ class Reconstruction {
   const DensePart& dense_;
   Executor& executor_;
   int64_t tiles_;
+  bool narrow_ = false;  // tables of 16 bits
+  std::vector<float> scale_, inverse_scale_;
 };
 
 }  // namespace

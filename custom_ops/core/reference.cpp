@@ -7,6 +7,7 @@
 
 #include "core/activation.h"
 #include "core/hyperplanes.h"
+#include "core/table_scale.h"
 
 namespace drpass {
 namespace {
@@ -125,9 +126,29 @@ struct Reference {
     return result;
   }
 
+  // Step 6: the unit of 16-bit table rows of every output of the group; empty for rows of float.
+  Vector units(int64_t group, const std::vector<std::optional<Clustering>>& clusterings) const {
+    if (p.table_type != TableType::int16) return {};
+    std::vector<int64_t> reuse;
+    std::vector<Vector> largest(clusterings.size());
+    std::vector<const float*> magnitudes;
+    for (size_t k = 0; k < clusterings.size(); ++k) {
+      largest[k].resize(g.sub_vector_size(static_cast<int64_t>(k)), 0.0f);
+      if (clusterings[k]) {
+        reuse.push_back(static_cast<int64_t>(k));
+        for (const Vector& centroid : clusterings[k]->centroids)
+          for (size_t l = 0; l < centroid.size(); ++l) largest[k][l] = std::max(largest[k][l], std::fabs(centroid[l]));
+      }
+      magnitudes.push_back(largest[k].data());
+    }
+    const Vector scales = narrow_scales(g, sum_tap_magnitudes(g, t.w).data(), group, reuse, magnitudes);
+    const bool finite = std::all_of(scales.begin(), scales.end(), [](float scale) { return std::isfinite(scale); });
+    return finite ? scales : Vector();
+  }
+
   // Algorithm, steps 6 and 7, for one output value.
   float output(const Instance& s, int64_t image, int64_t group, int64_t m, int64_t pixel,
-               const std::vector<std::optional<Clustering>>& clusterings) const {
+               const std::vector<std::optional<Clustering>>& clusterings, const Vector& units) const {
     float sum = 0;
     for (int64_t tap = 0; tap < g.taps(); ++tap) {
       const int64_t source = input_pixel(g, pixel, tap);
@@ -146,6 +167,10 @@ struct Reference {
         float row = 0;
         for (size_t l = 0; l < centroid.size(); ++l)
           row = std::fma(centroid[l], w(group, m, tap, g.sub_vector_begin(k) + static_cast<int64_t>(l)), row);
+        if (!units.empty()) {
+          const float inverse = std::isnormal(units[m]) ? 1.0f / units[m] : 0.0f;
+          row = std::nearbyint(row * inverse) * units[m];
+        }
         sum += row;
       }
     }
@@ -166,11 +191,12 @@ struct Reference {
           t.stats[(scope * g.groups + group) * g.sub_groups() + k] =
               clusterings[k] ? static_cast<int64_t>(clusterings[k]->centroids.size()) : -1;
       }
+      const Vector units = this->units(group, clusterings);
       for (int64_t image = s.first; image < s.first + s.count; ++image)
         for (int64_t m = 0; m < g.group_outputs(); ++m)
           for (int64_t pixel = 0; pixel < g.output_pixels(); ++pixel)
             t.y[image * g.y_image + (group * g.group_outputs() + m) * g.y_channel + pixel * g.y_pixel] =
-                output(s, image, group, m, pixel, clusterings);
+                output(s, image, group, m, pixel, clusterings, units);
     }
   }
 };

@@ -178,8 +178,10 @@ template <typename Source>
 void read_method(const Reader<Source>& reader, Parameters& p) {
   p.method = reader.template get_name<Method>("method",
                                               {{"exact", Method::exact}, {"lsh", Method::lsh}, {"grid", Method::grid}});
-  p.step = reader.template get_in<float>("step", 0.1f, std::numeric_limits<float>::min(), 1e6f);
+  p.step = reader.template get_in<float>("step", 0.03f, std::numeric_limits<float>::min(), 1e6f);
   p.hash_bits = reader.template get_in<int64_t>("hash_bits", 16, 1, 64);
+  p.table_type = reader.template get_name<TableType>("table_type",
+                                                     {{"float", TableType::float32}, {"int16", TableType::int16}});
   p.seed = static_cast<uint64_t>(reader.template get<int64_t>("seed", 0));
   p.max_remaining_ratio =
       reader.template get_in<float>("max_remaining_ratio", 0.5f, std::numeric_limits<float>::min(), 1.0f);

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ import numpy.typing as npt
 PANEL = 16
 
 Array = npt.NDArray[np.float32]
+_Number = TypeVar("_Number", np.float32, np.float64)
 
 
 def pack_weights(weights: npt.ArrayLike, group: int = 1) -> Array:
@@ -50,12 +52,13 @@ def unpack_weights(packed: Array, output_channels: int, kernel_shape: Sequence[i
 def scale_packed(packed: Array, scale: npt.NDArray[np.float64]) -> Array:
     """Multiply the weights of output channel m by ``scale[m]`` ([M], in double) without unpacking them."""
     factors = _panels(np.asarray(scale, dtype=np.float64), packed.shape[0])
-    return (packed * factors[:, :, None, None, :]).astype(np.float32)
+    return np.asarray(packed * factors[:, :, None, None, :], dtype=np.float32)
 
 
-def _panels(array: npt.NDArray[np.generic], group: int) -> npt.NDArray[np.generic]:
+def _panels(array: npt.NDArray[_Number], group: int) -> npt.NDArray[_Number]:
     """[M, \\*rest] as [group, P, 16, \\*rest], padded with zeros."""
-    channels, rest = array.shape[0], array.shape[1:]
+    channels: int = array.shape[0]
+    rest: tuple[int, ...] = array.shape[1:]
     if group < 1 or channels % group:
         raise ValueError(f"{channels} output channels are not a multiple of group {group}")
     per_group = channels // group

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -11,10 +12,12 @@ OP_TYPE = "DeepReuseGemm"
 
 Method = Literal["exact", "lsh", "grid"]
 Scope = Literal["image", "batch"]
+TableType = Literal["float", "int16"]
 Activation = Literal["none", "relu", "leaky_relu", "clip", "sigmoid"]
 
 METHODS: tuple[Method, ...] = ("exact", "lsh", "grid")
 SCOPES: tuple[Scope, ...] = ("image", "batch")
+TABLE_TYPES: tuple[TableType, ...] = ("float", "int16")
 #: Number of ``activation_params`` that each activation takes.
 ACTIVATIONS: dict[Activation, int] = {"none": 0, "relu": 0, "leaky_relu": 1, "clip": 2, "sigmoid": 0}
 
@@ -26,25 +29,50 @@ class ReuseParameters:
     method: Method = "grid"
     scope: Scope = "image"
     sub_vector_length: int = 4
-    step: float = 0.1
+    step: float = 0.03
     hash_bits: int = 16
     seed: int = 0
     max_remaining_ratio: float = 0.5
+    table_type: TableType = "int16"
 
     def attributes(self) -> dict[str, Any]:
         """The node attributes that say this; those without a meaning for the method are left out."""
         names = {"method"}
         if self.method != "exact":
-            names |= {"scope", "sub_vector_length", "max_remaining_ratio"}
+            names |= {"scope", "sub_vector_length", "max_remaining_ratio", "table_type"}
         if self.method == "grid":
             names |= {"step"}
         if self.method == "lsh":
             names |= {"hash_bits", "seed"}
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name in names}
 
+    @classmethod
+    def of_node(cls, attributes: Mapping[str, Any]) -> ReuseParameters:
+        """The parameters that the attributes of a node say; those that are absent have the operator's defaults."""
+        values = {field.name: attributes.get(field.name, DEFAULTS[field.name]) for field in fields(cls)}
+        return cls(**values)
+
     def describe(self) -> str:
-        """For tables: ``grid L=4 step=0.1σ image r_c≤0.5``."""
+        """For tables: ``grid L=4 step=0.1σ image r_c≤0.5 int16``."""
         if self.method == "exact":
             return "exact"
         size = f"step={self.step:g}σ" if self.method == "grid" else f"H={self.hash_bits}"
-        return f"{self.method} L={self.sub_vector_length} {size} {self.scope} r_c≤{self.max_remaining_ratio:g}"
+        limit = f"r_c≤{self.max_remaining_ratio:g}"
+        return f"{self.method} L={self.sub_vector_length} {size} {self.scope} {limit} {self.table_type}"
+
+
+#: What an absent attribute means. A plan's defaults differ: a node without attributes is the dense oracle.
+DEFAULTS: dict[str, int | float | str] = {
+    "group": 1,
+    "trans_a": 0,
+    "auto_pad": "NOTSET",
+    "method": "exact",
+    "scope": "image",
+    "sub_vector_length": 4,
+    "step": 0.03,
+    "hash_bits": 16,
+    "seed": 0,
+    "max_remaining_ratio": 0.5,
+    "table_type": "float",
+    "activation": "none",
+}

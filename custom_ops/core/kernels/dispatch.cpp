@@ -28,7 +28,7 @@ struct Candidate {
 // Best first: adding a kernel set is adding a line.
 const Candidate kCandidates[] = {
 #ifdef DRPASS_X86
-    {&avx512::kKernels, [] { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("fma"); }},
+    {&avx512::kKernels, [] { return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma"); }},
     {&avx2::kKernels, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
 #endif
     {&portable::kKernels, [] { return true; }},

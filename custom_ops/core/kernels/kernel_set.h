@@ -9,6 +9,8 @@ namespace drpass {
 
 // Output pixels are worked on in tiles of this many; a multiple of every kernel set's `rows`.
 constexpr int64_t kTile = 96;
+// Clusters whose table rows are computed at a time.
+constexpr int64_t kTableChunk = 256;
 // Pixels are hashed in blocks of this many.
 constexpr int64_t kBlock = 256;
 // The widest vector of any kernel set: planes given to the hash are readable for at least this many values.
@@ -28,19 +30,21 @@ struct DenseBlock {
   bool first;               // start from zero instead of from acc
 };
 
-// Table stage: table[cluster][tap][16 * panels] = centroids[cluster][l] * weights[panel][tap][l][16].
+// Table stage: table[cluster][tap][16 * panels] = centroids[cluster][l] * weights[panel][tap][l][16], either in float
+// or, where inverse_scale is given, as round_to_nearest_even(value * inverse_scale[column]) in 16 bits.
 struct TableBlock {
   const float* centroids;  // [clusters][length]
-  int64_t clusters, length;
+  int64_t clusters, length;  // clusters <= kTableChunk
   const float* weights;    // panel 0, tap 0, first channel of the sub-vector; rows of 16
   int64_t panel_stride, tap_stride;
-  int64_t taps, panels;
-  float* table;
+  int64_t taps, panels, width;  // width: elements of a row, at least 16 * panels
+  const float* inverse_scale;   // [16 * panels] or null
+  void* table;
 };
 
 // The table of one sub-vector group and the rows that the input pixels use, in a grid that includes the padding.
 struct TableView {
-  const float* table;  // [rows][taps][width]; row 0 is zero and serves the padding
+  const void* table;  // [rows][taps][width]; row 0 is zero and serves the padding
   const int32_t* rows;
 };
 
@@ -50,7 +54,9 @@ struct RowSums {
   int64_t table_count;
   const int32_t* base;       // [pixels]: grid index of the first tap
   const int32_t* tap_delta;  // [taps]: from there to the others
-  int64_t taps, pixels, width;  // width is a multiple of 16
+  int64_t taps, pixels, width;  // width is a multiple of 16, with 16-bit tables of 32
+  const float* scale;           // [width]: unit of 16-bit tables; null for tables of float
+  int64_t span;                 // tables whose 16-bit rows are added before the sum is widened
   float* acc;                   // [pixels][width]
   bool first;
 };

@@ -129,18 +129,39 @@ static void table_column(const float* centroids, int64_t length, int64_t cluster
   }
 }
 
+// One tap and panel of all clusters, in float.
+static void table_panel(const TableBlock& b, const float* weights, float* column, int64_t cluster_stride) {
+  for (int64_t l = 0; l < b.length;) {
+    const int64_t left = b.length - l, step = left >= 4 ? 4 : left >= 2 ? 2 : 1;
+    const auto kernel = step == 4 ? table_column<4> : step == 2 ? table_column<2> : table_column<1>;
+    kernel(b.centroids + l, b.length, b.clusters, weights + l * kPanel, column, cluster_stride, l == 0);
+    l += step;
+  }
+}
+
+static void narrow_column(const float* values, int64_t clusters, const float* inverse_scale, int16_t* column,
+                          int64_t cluster_stride) {
+  for (int64_t cluster = 0; cluster < clusters; ++cluster)
+    DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v)
+      store_narrow(column + cluster * cluster_stride + v * kLanes,
+                   mul(load(values + cluster * kPanel + v * kLanes), load(inverse_scale + v * kLanes)));
+}
+
 static void build_table(const TableBlock& b) {
-  const int64_t width = b.panels * kPanel, cluster_stride = b.taps * width;
+  const int64_t cluster_stride = b.taps * b.width;
+  float values[kTableChunk * kPanel];
   for (int64_t tap = 0; tap < b.taps; ++tap)
-    for (int64_t panel = 0; panel < b.panels; ++panel)
-      for (int64_t l = 0; l < b.length;) {
-        const float* weights = b.weights + panel * b.panel_stride + tap * b.tap_stride + l * kPanel;
-        float* column = b.table + tap * width + panel * kPanel;
-        const int64_t left = b.length - l, step = left >= 4 ? 4 : left >= 2 ? 2 : 1;
-        const auto kernel = step == 4 ? table_column<4> : step == 2 ? table_column<2> : table_column<1>;
-        kernel(b.centroids + l, b.length, b.clusters, weights, column, cluster_stride, l == 0);
-        l += step;
+    for (int64_t panel = 0; panel < b.panels; ++panel) {
+      const float* weights = b.weights + panel * b.panel_stride + tap * b.tap_stride;
+      const int64_t offset = tap * b.width + panel * kPanel;
+      if (b.inverse_scale) {
+        table_panel(b, weights, values, kPanel);
+        narrow_column(values, b.clusters, b.inverse_scale + panel * kPanel, static_cast<int16_t*>(b.table) + offset,
+                      cluster_stride);
+      } else {
+        table_panel(b, weights, static_cast<float*>(b.table) + offset, cluster_stride);
       }
+    }
 }
 
 // Columns [column, column + kVectors * kLanes) of all pixels: accumulators in registers over all tables and taps.
@@ -152,7 +173,7 @@ static void add_row_columns(const RowSums& s, int64_t column) {
     F sum[kVectors];
     DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) sum[v] = s.first ? set(0.0f) : load(acc + v * kLanes);
     for (int64_t k = 0; k < s.table_count; ++k) {
-      const float* table = s.tables[k].table + column;
+      const float* table = static_cast<const float*>(s.tables[k].table) + column;
       const int32_t* rows = s.tables[k].rows + s.base[pixel];
       for (int64_t tap = 0; tap < s.taps; ++tap, table += s.width) {
         const float* row = table + rows[s.tap_delta[tap]] * row_stride;
@@ -163,8 +184,43 @@ static void add_row_columns(const RowSums& s, int64_t column) {
   }
 }
 
+// The same with 16-bit tables: the rows of `span` tables are added in 16 bits, those sums in 32.
+template <int kVectors>
+static void add_narrow_columns(const RowSums& s, int64_t column) {
+  const int64_t row_stride = s.taps * s.width;
+  for (int64_t pixel = 0; pixel < s.pixels; ++pixel) {
+    I total[2 * kVectors];
+    DRPASS_UNROLL for (int v = 0; v < 2 * kVectors; ++v) total[v] = zero_bits();
+    for (int64_t begin = 0; begin < s.table_count; begin += s.span) {
+      const int64_t end = begin + s.span < s.table_count ? begin + s.span : s.table_count;
+      S sum[kVectors];
+      DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) sum[v] = zero_narrow();
+      for (int64_t k = begin; k < end; ++k) {
+        const int16_t* table = static_cast<const int16_t*>(s.tables[k].table) + column;
+        const int32_t* rows = s.tables[k].rows + s.base[pixel];
+        for (int64_t tap = 0; tap < s.taps; ++tap, table += s.width) {
+          const int16_t* row = table + rows[s.tap_delta[tap]] * row_stride;
+          DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) sum[v] = add_narrow(sum[v], load_narrow(row + v * 2 * kLanes));
+        }
+      }
+      DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) widen_add(sum[v], total[2 * v], total[2 * v + 1]);
+    }
+    float* acc = s.acc + pixel * s.width + column;
+    DRPASS_UNROLL for (int v = 0; v < 2 * kVectors; ++v) {
+      const F before = s.first ? set(0.0f) : load(acc + v * kLanes);
+      store(acc + v * kLanes, mul_add(to_float(total[v]), load(s.scale + column + v * kLanes), before));
+    }
+  }
+}
+
 static void add_rows(const RowSums& s) {
+  constexpr int kPairVectors = kPanelVectors;  // vectors of 16-bit lanes in two panels
   int64_t column = 0;
+  if (s.scale) {
+    for (; column + 4 * kPanel <= s.width; column += 4 * kPanel) add_narrow_columns<2 * kPairVectors>(s, column);
+    for (; column < s.width; column += 2 * kPanel) add_narrow_columns<kPairVectors>(s, column);
+    return;
+  }
   for (; column + 4 * kPanel <= s.width; column += 4 * kPanel) add_row_columns<4 * kPanelVectors>(s, column);
   for (; column + 2 * kPanel <= s.width; column += 2 * kPanel) add_row_columns<2 * kPanelVectors>(s, column);
   for (; column < s.width; column += kPanel) add_row_columns<kPanelVectors>(s, column);

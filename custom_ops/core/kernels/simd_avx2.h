@@ -38,6 +38,21 @@ inline I or_if_positive(I bits, F a, uint32_t bit) {
   const I positive = _mm256_castps_si256(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ));
   return _mm256_or_si256(bits, _mm256_and_si256(positive, _mm256_set1_epi32(static_cast<int32_t>(bit))));
 }
+inline F to_float(I a) { return _mm256_cvtepi32_ps(a); }
+
+using S = __m256i;  // sixteen lanes of 16 bits
+inline S zero_narrow() { return _mm256_setzero_si256(); }
+inline S load_narrow(const int16_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+inline S add_narrow(S a, S b) { return _mm256_add_epi16(a, b); }
+inline void widen_add(S a, I& low, I& high) {
+  low = _mm256_add_epi32(low, _mm256_cvtepi16_epi32(_mm256_castsi256_si128(a)));
+  high = _mm256_add_epi32(high, _mm256_cvtepi16_epi32(_mm256_extracti128_si256(a, 1)));
+}
+inline void store_narrow(int16_t* p, F a) {
+  const I wide = _mm256_cvtps_epi32(a);
+  const I packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(wide, wide), 0x08);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
+}
 inline void store_bits(uint32_t* p, I a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
 
 }  // namespace avx2

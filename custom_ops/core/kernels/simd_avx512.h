@@ -37,6 +37,19 @@ inline I or_if_positive(I bits, F a, uint32_t bit) {
   const __mmask16 positive = _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ);
   return _mm512_mask_or_epi32(bits, positive, bits, _mm512_set1_epi32(static_cast<int32_t>(bit)));
 }
+inline F to_float(I a) { return _mm512_cvtepi32_ps(a); }
+
+using S = __m512i;  // thirty-two lanes of 16 bits
+inline S zero_narrow() { return _mm512_setzero_si512(); }
+inline S load_narrow(const int16_t* p) { return _mm512_loadu_si512(p); }
+inline S add_narrow(S a, S b) { return _mm512_add_epi16(a, b); }
+inline void widen_add(S a, I& low, I& high) {
+  low = _mm512_add_epi32(low, _mm512_cvtepi16_epi32(_mm512_castsi512_si256(a)));
+  high = _mm512_add_epi32(high, _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(a, 1)));
+}
+inline void store_narrow(int16_t* p, F a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(a)));
+}
 inline void store_bits(uint32_t* p, I a) { _mm512_storeu_si512(p, a); }
 
 }  // namespace avx512

@@ -61,6 +61,33 @@ inline I zero_bits() { return each<I>([](int) { return 0u; }); }
 inline I or_if_positive(I bits, F a, uint32_t bit) {
   return each<I>([&](int i) { return a.v[i] > 0 ? bits.v[i] | bit : bits.v[i]; });
 }
+inline F to_float(I a) { return each<F>([&](int i) { return static_cast<float>(static_cast<int32_t>(a.v[i])); }); }
+
+// Twice as many lanes of 16 bits.
+struct S {
+  int16_t v[2 * kLanes];
+};
+inline S zero_narrow() { return S{}; }
+inline S load_narrow(const int16_t* p) {
+  S result;
+  std::memcpy(result.v, p, sizeof result.v);
+  return result;
+}
+inline S add_narrow(S a, S b) {
+  for (int i = 0; i < 2 * kLanes; ++i) a.v[i] = static_cast<int16_t>(a.v[i] + b.v[i]);
+  return a;
+}
+// low and high += the halves of a.
+inline void widen_add(S a, I& low, I& high) {
+  for (int i = 0; i < kLanes; ++i) {
+    low.v[i] += static_cast<uint32_t>(static_cast<int32_t>(a.v[i]));
+    high.v[i] += static_cast<uint32_t>(static_cast<int32_t>(a.v[kLanes + i]));
+  }
+}
+// Rounds to nearest even; |a| fits in 16 bits.
+inline void store_narrow(int16_t* p, F a) {
+  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int16_t>(std::nearbyint(a.v[i]));
+}
 inline void store_bits(uint32_t* p, I a) { std::memcpy(p, a.v, sizeof a.v); }
 
 }  // namespace portable

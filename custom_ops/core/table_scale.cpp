@@ -1,0 +1,38 @@
+#include "core/table_scale.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace drpass {
+
+std::vector<float> sum_tap_magnitudes(const Geometry& g, const float* w) {
+  const int64_t row = g.group_channels() * kPanel;
+  std::vector<float> sums(g.groups * g.panels() * row, 0.0f);
+  for (int64_t panel = 0; panel < g.groups * g.panels(); ++panel) {
+    float* target = sums.data() + panel * row;
+    for (int64_t tap = 0; tap < g.taps(); ++tap, w += row)
+      for (int64_t i = 0; i < row; ++i) target[i] += std::fabs(w[i]);
+  }
+  return sums;
+}
+
+std::vector<float> narrow_scales(const Geometry& g, const float* tap_sums, int64_t group,
+                                 const std::vector<int64_t>& reuse, const std::vector<const float*>& magnitudes) {
+  const size_t span = narrow_span(g), width = g.panels() * kPanel;
+  const float units = 32767.0f - 0.5f * static_cast<float>(span * g.taps());
+  std::vector<float> scale(width, 0.0f), bound(width);
+  for (size_t begin = 0; begin < reuse.size(); begin += span) {
+    std::fill(bound.begin(), bound.end(), 0.0f);
+    for (size_t i = begin; i < std::min(reuse.size(), begin + span); ++i)
+      for (int64_t l = 0; l < g.sub_vector_size(reuse[i]); ++l)
+        for (int64_t panel = 0; panel < g.panels(); ++panel) {
+          const int64_t channel = g.sub_vector_begin(reuse[i]) + l;
+          const float* sums = tap_sums + ((group * g.panels() + panel) * g.group_channels() + channel) * kPanel;
+          for (int64_t j = 0; j < kPanel; ++j) bound[panel * kPanel + j] += magnitudes[reuse[i]][l] * sums[j];
+        }
+    for (size_t m = 0; m < width; ++m) scale[m] = std::max(scale[m], bound[m] / units);
+  }
+  return scale;
+}
+
+}  // namespace drpass

@@ -1,0 +1,42 @@
+"""Deep reuse for ONNX models: rewrite a model, check it, compare it, run it.
+
+>>> result = drpass.rewrite("in.onnx")            # doctest: +SKIP
+>>> result.save("out.onnx")                       # doctest: +SKIP
+>>> session = drpass.session("out.onnx")          # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from drpass.benchmark import benchmark
+from drpass.data import Preprocess, open_data
+from drpass.difference import diff
+from drpass.errors import DrpassError
+from drpass.inference import infer
+from drpass.operator.spec import ReuseParameters
+from drpass.rewrite import RewriteResult, Verdict, rewrite
+from drpass.runtime import get_library_path, session, session_options
+from drpass.validation import validate
+
+__all__ = [
+    "DrpassError",
+    "Preprocess",
+    "ReuseParameters",
+    "RewriteResult",
+    "Verdict",
+    "benchmark",
+    "diff",
+    "get_library_path",
+    "infer",
+    "open_data",
+    "rewrite",
+    "session",
+    "session_options",
+    "validate",
+]
+
+try:
+    __version__ = version("drpass")
+except PackageNotFoundError:  # run from a checkout that is not installed
+    __version__ = "0+unknown"

@@ -1,0 +1,121 @@
+"""drpass bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from drpass import console
+from drpass.commands import data_options as options
+from drpass.errors import DrpassError
+
+if TYPE_CHECKING:
+    from drpass.benchmark import BenchmarkReport
+
+EXAMPLES = """
+**Examples**
+
+`drpass bench net.onnx fast.onnx`
+
+`drpass bench net.onnx fast.onnx --data photos/ --preprocess net.toml --threads 1,2 --runs 50`
+
+`drpass bench net.onnx fast.onnx --data val.tar.xz --batch 8 --json`
+"""
+
+#: Without --limit; different inputs are timed in turn.
+_BATCHES = 8
+
+
+def command(
+    original: Annotated[Path, typer.Argument(help="The ONNX file before rewriting.", show_default=False)],
+    rewritten: Annotated[Path, typer.Argument(help="The ONNX file after rewriting.", show_default=False)],
+    threads: Annotated[str, typer.Option(help="Threads an operator; with commas: one series each.")] = "1",
+    runs: Annotated[int, typer.Option(help="Pairs of runs.")] = 30,
+    warmup: Annotated[int, typer.Option(help="Pairs before that, not counted.")] = 3,
+    provider: Annotated[str, typer.Option(help="Where both run: cpu or cuda.")] = "cpu",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, with every time.")] = False,
+    data: options.DataOption = None,
+    labels: options.LabelsOption = "auto",
+    limit: options.LimitOption = None,
+    batch: options.BatchOption = None,
+    shape: options.ShapeOption = None,
+    seed: options.SeedOption = 0,
+    preprocess: options.PreprocessOption = None,
+    resize: options.ResizeOption = None,
+    crop: options.CropOption = None,
+    channels: options.ChannelsOption = None,
+    scale: options.ScaleOption = None,
+    mean: options.MeanOption = None,
+    std: options.StdOption = None,
+    pad: options.PadOption = None,
+) -> int | None:
+    """Time a rewritten model against its original: paired runs in turn, on the same inputs and threads."""
+    from functools import partial
+
+    from drpass.benchmark import benchmark
+    from drpass.execution import Provider
+
+    steps = options.read_preprocess(
+        preprocess, resize=resize, crop=crop, channels=channels, scale=scale, mean=mean, std=std, pad=pad
+    )
+    source = options.DataOptions(data, labels, limit, batch, shape, seed, steps)
+    report = benchmark(
+        original,
+        rewritten,
+        partial(source.open, default_batches=_BATCHES),
+        threads=_counts(threads),
+        runs=runs,
+        warmup=warmup,
+        provider=options.parse_choice("--provider", provider, Provider),
+        show_progress=True,
+    )
+    if json:
+        console.emit_json(report.to_dict())
+    else:
+        _print(report)
+    return 0
+
+
+def _counts(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise DrpassError(f"--threads must be whole numbers with commas between them, not {text!r}") from error
+
+
+def _print(report: BenchmarkReport) -> None:
+    from statistics import median
+
+    from rich.markup import escape
+    from rich.table import Table
+
+    machine = report.machine
+    console.out.print(f"Data: {escape(report.data)}")
+    console.out.print(
+        f"Machine: {escape(machine.cpu)}, {machine.cores} cores, kernels {machine.kernels}, load "
+        f"{_load(machine.load_before)} before, {_load(machine.load_after)} after"
+    )
+    table = Table(box=None, header_style="bold")
+    for heading in ("threads", "batch", "original ms", "rewritten ms", "ratio", "quartiles", "pairs"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for timing in report.timings:
+        first, third = timing.quartiles
+        table.add_row(
+            str(timing.threads),
+            str(report.batch),
+            f"{median(timing.original_ms):.3f}",
+            f"{median(timing.rewritten_ms):.3f}",
+            f"[bold]{timing.ratio:.3f}[/]",
+            f"{first:.3f} to {third:.3f}",
+            str(len(timing.ratios)),
+        )
+    console.out.print(table)
+    console.out.print("ratio: original over rewritten, median of the pairs; above 1 the rewritten model is faster")
+    if machine.load_before is not None and machine.load_before > machine.cores / 2:
+        console.err.print("[yellow]note:[/] the machine was busy, so these times are uncertain")
+
+
+def _load(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}"

@@ -1,0 +1,132 @@
+"""The options that say which data is used: the same in run, validate and bench."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from drpass.commands.shape_option import SHAPE_HELP, parse_shapes
+from drpass.errors import DrpassError
+
+if TYPE_CHECKING:
+    from drpass.data import Data, Preprocess
+    from drpass.tensors import TensorSpec
+
+_PANEL = "Data"
+_PICTURES = "Preprocessing of pictures"
+
+
+def _option(name: str, help_: str, panel: str = _PANEL, metavar: str | None = None) -> Any:
+    return typer.Option(name, help=help_, rich_help_panel=panel, metavar=metavar, show_default=False)
+
+
+DataOption = Annotated[
+    str | None,
+    _option(
+        "--data",
+        "Folder or tar archive of pictures, .npz file, `photographs` (shipped with installed packages) or `random`. "
+        "Default: photographs if the model takes pictures, else random.",
+        metavar="PATH",
+    ),
+]
+LabelsOption = Annotated[
+    str,
+    _option(
+        "--labels",
+        "Where the class of a picture is from: `folders` (class folders in sorted order), `prefix` (0012_name.jpg), "
+        "`none` or `auto`.",
+        metavar="auto|folders|prefix|none",
+    ),
+]
+LimitOption = Annotated[
+    int | None, _option("--limit", "Use at most this many samples, spread evenly over the classes.", metavar="N")
+]
+BatchOption = Annotated[
+    int | None, _option("--batch", "Samples a run. Default: the model's fixed batch, else 1.", metavar="N")
+]
+ShapeOption = Annotated[
+    list[str] | None,
+    _option("--shape", SHAPE_HELP, metavar="NAME=DIMS"),
+]
+SeedOption = Annotated[int, _option("--seed", "Seed of random inputs. Default: 0.", metavar="N")]
+PreprocessOption = Annotated[
+    Path | None,
+    _option("--preprocess", "TOML file with the keys that the options below are named for.", _PICTURES, "FILE"),
+]
+ResizeOption = Annotated[int | None, _option("--resize", "Scale the short side to this length.", _PICTURES, "PIXELS")]
+CropOption = Annotated[str | None, _option("--crop", "Centre crop: `224`, or `224,320` (H,W).", _PICTURES, "PIXELS")]
+ChannelsOption = Annotated[
+    str | None, _option("--channels", "Order of the channels; L is luminance.", _PICTURES, "RGB|BGR|L")
+]
+ScaleOption = Annotated[
+    float | None, _option("--scale", "Factor for pixels 0..255, before mean and std.", _PICTURES, "X")
+]
+MeanOption = Annotated[
+    str | None, _option("--mean", "Subtracted: one number, or one a channel with commas.", _PICTURES, "X,Y,Z")
+]
+StdOption = Annotated[str | None, _option("--std", "Divided by, after the mean.", _PICTURES, "X,Y,Z")]
+PadOption = Annotated[int | None, _option("--pad", "Repeat the edge by this much on all sides.", _PICTURES, "PIXELS")]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """The values of these options; ``open`` is what validate() and bench() take as data."""
+
+    data: str | None
+    labels: str
+    limit: int | None
+    batch: int | None
+    shape: list[str] | None
+    seed: int
+    preprocess: Preprocess
+
+    def open(self, inputs: Sequence[TensorSpec], default_batches: int | None = None) -> Data:
+        """The data for a model with these inputs; without --limit, ``default_batches`` batches (None: all)."""
+        from drpass.data import LabelsFrom, batch_size, open_data
+        from drpass.tensors import with_shapes
+
+        inputs = with_shapes(inputs, parse_shapes(self.shape))
+        limit = self.limit
+        if limit is None and default_batches is not None:
+            limit = default_batches * batch_size(inputs, self.batch)
+        return open_data(
+            self.data,
+            inputs,
+            preprocess=self.preprocess,
+            labels=parse_choice("--labels", self.labels, LabelsFrom),
+            limit=limit,
+            batch=self.batch,
+            seed=self.seed,
+        )
+
+
+def read_preprocess(file: Path | None, **flags: Any) -> Preprocess:
+    """The preprocessing of a TOML file, or the default, with the flags that were given put over it."""
+    from drpass.data import Preprocess
+
+    numbers = {name: _numbers(name, flags[name]) for name in ("crop", "mean", "std") if flags[name] is not None}
+    if "crop" in numbers:
+        numbers["crop"] = [int(side) if side == int(side) else side for side in numbers["crop"]]
+        numbers["crop"] *= 2 if len(numbers["crop"]) == 1 else 1
+    given = {name: value for name, value in flags.items() if value is not None} | numbers
+    return (Preprocess.from_toml(file) if file else Preprocess()).override(given)
+
+
+def parse_choice(option: str, value: str, choices: Any) -> Any:
+    """The value if it is one of a Literal's. Raises DrpassError that lists them otherwise."""
+    from typing import get_args
+
+    if value not in get_args(choices):
+        raise DrpassError(f"{option} must be one of {', '.join(get_args(choices))}, not {value!r}")
+    return value
+
+
+def _numbers(name: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise DrpassError(f"--{name} must be numbers with commas between them, not {text!r}") from error

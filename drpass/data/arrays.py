@@ -1,0 +1,130 @@
+"""Data that is arrays already: .npz files, and random numbers where nothing better is at hand."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from drpass.data.dataset import Batch, Data
+from drpass.data.selection import spread
+from drpass.errors import DrpassError
+from drpass.tensors import Array, Feeds, TensorSpec, check_feeds
+
+_MAX_NPZ_BYTES = 8 << 30
+#: Of random arrays, all inputs together.
+_MAX_RANDOM_VALUES = 1 << 30
+
+
+def read_arrays(path: Path) -> Feeds:
+    """All arrays of an .npz file. Pickled objects are refused. Raises DrpassError if it can't be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > _MAX_NPZ_BYTES:
+                raise DrpassError(f"{path} unpacks to more than {_MAX_NPZ_BYTES >> 30} GiB; split it")
+        with np.load(path, allow_pickle=False) as arrays:
+            loaded = {name: arrays[name] for name in arrays.files}
+    except OSError as error:
+        raise DrpassError(f"can't read {path}: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, MemoryError, NotImplementedError) as error:
+        raise DrpassError(f"{path} is not a complete .npz file of numbers: {error}") from error
+    strange = next((name for name, array in loaded.items() if not isinstance(array, np.ndarray)), None)
+    if strange is not None:
+        raise DrpassError(f"{path}: {strange!r} is not an array; an .npz file holds arrays named like the inputs")
+    return loaded
+
+
+def array_data(path: Path, inputs: Sequence[TensorSpec], limit: int | None, batch: int | None) -> Data:
+    """Data of an .npz file with an array for every input, and ``labels`` (int [samples]) if there are any.
+
+    If the model leaves the first axis of all inputs open, it counts samples; otherwise the file is one run.
+    """
+    arrays = read_arrays(path)
+    is_input = any(spec.name == "labels" for spec in inputs)
+    labels = None if is_input else arrays.pop("labels", None)
+    try:
+        check_feeds(inputs, arrays)
+    except DrpassError as error:
+        raise DrpassError(f"{path}: {error}") from error
+    open_batch = all(spec.shape and not isinstance(spec.shape[0], int) for spec in inputs)
+    lengths = {array.shape[0] if array.ndim else 1 for array in arrays.values()}
+    if open_batch and len(lengths) != 1:
+        raise DrpassError(f"{path}: the first axis counts samples, so it must be the same in all arrays")
+    n = max(lengths, default=1)
+    if n == 0:
+        raise DrpassError(f"{path} has no samples")
+    if labels is not None and (labels.shape != (n,) or labels.dtype.kind not in "iu"):
+        raise DrpassError(f"{path}: labels must be {n} whole numbers, not {labels.dtype} {list(labels.shape)}")
+    chosen = spread(n, limit or n) if open_batch else list(range(n))
+
+    def batches() -> Iterator[Batch]:
+        size = (batch or 1) if open_batch else n
+        for start in range(0, len(chosen), size):
+            rows = chosen[start : start + size]
+            feeds = {name: array[rows] for name, array in arrays.items()} if open_batch else arrays
+            names = [f"{path.name}[{row}]" for row in rows]
+            yield Batch(feeds, None if labels is None else labels[rows].astype(np.int64), names)
+
+    words = "no labels" if labels is None else "labels from the file"
+    return Data(len(chosen), f"{len(chosen)} of {n} samples of {path} ({words})", labels is not None, batches)
+
+
+def array_files(files: Mapping[str, Path], inputs: Sequence[TensorSpec]) -> Data:
+    """One run on arrays from .npy files, or .npz files with an array of the input's name or a single one."""
+    feeds = {name: _read_array(path, name) for name, path in files.items()}
+    check_feeds(inputs, feeds)
+    sizes = {array.shape[0] for array in feeds.values() if array.ndim}
+    names = [f"sample {index}" for index in range(sizes.pop() if len(sizes) == 1 else 1)]
+    listed = ", ".join(f"{name} from {path}" for name, path in files.items())
+    return Data(len(names), listed, False, lambda: iter([Batch(feeds, None, names)]))
+
+
+def _read_array(path: Path, name: str) -> Array:
+    if zipfile.is_zipfile(path):
+        arrays = read_arrays(path)
+        if name not in arrays and len(arrays) != 1:
+            raise DrpassError(f"{path} has no array {name!r}; it has {', '.join(arrays) or 'none'}")
+        return arrays[name] if name in arrays else next(iter(arrays.values()))
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise DrpassError(f"can't read {path}: {error.strerror or error}") from error
+    except (ValueError, EOFError, MemoryError) as error:
+        raise DrpassError(f"{path} is not a complete .npy or .npz file of numbers: {error}") from error
+    return np.asarray(array)
+
+
+def random_data(inputs: Sequence[TensorSpec], limit: int | None, batch: int, seed: int) -> Data:
+    """``limit`` random samples (rounded up to full batches; None: one batch), the same for the same seed."""
+    shapes = {spec.name: _settled(spec, batch) for spec in inputs}
+    if sum(int(np.prod(shape, dtype=object)) for shape in shapes.values()) > _MAX_RANDOM_VALUES:
+        raise DrpassError(f"random inputs of these shapes are too large: {shapes}; give smaller ones with --shape")
+    dtypes = {spec.name: spec.dtype for spec in inputs}
+    runs = -(-(limit or batch) // batch)
+
+    def draw(generator: np.random.Generator, name: str) -> Array:
+        if dtypes[name].kind == "f":
+            return generator.standard_normal(shapes[name], np.float32).astype(dtypes[name])
+        return generator.integers(0, 2, shapes[name]).astype(dtypes[name])
+
+    def batches() -> Iterator[Batch]:
+        generator = np.random.default_rng(seed)
+        for run in range(runs):
+            names = [f"random {run * batch + index}" for index in range(batch)]
+            yield Batch({name: draw(generator, name) for name in shapes}, None, names)
+
+    n = runs * batch
+    description = f"{n} RANDOM samples (seed {seed}; floats normal, integers 0 or 1): reuse on real data will differ"
+    return Data(n, description, False, batches)
+
+
+def _settled(spec: TensorSpec, batch: int) -> tuple[int, ...]:
+    """The shape of a random input; the first dimension, if open, is the batch."""
+    dims = [batch if axis == 0 and not isinstance(dim, int) else dim for axis, dim in enumerate(spec.shape)]
+    settled = tuple(dim for dim in dims if isinstance(dim, int))
+    if len(settled) < len(dims):
+        raise DrpassError(f"the input {spec.describe()} has open dimensions; settle them with --shape")
+    return settled

@@ -1,0 +1,108 @@
+"""Is a model sound: onnx.checker and shape inference, with the schema of DeepReuseGemm known to both."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.descriptor import FieldDescriptor  # type: ignore[import-untyped]
+from google.protobuf.message import Message  # type: ignore[import-untyped]
+
+from drpass.errors import DrpassError
+from drpass.model_io import graphs_of
+from drpass.operator import schema
+
+_LONGEST = 200
+#: Initializers up to this size may hold shapes.
+_LARGEST_SHAPE_BYTES = 1024
+
+
+def require_valid(model: onnx.ModelProto, name: str) -> None:
+    """Raise DrpassError if onnx.checker refuses the model; ``name`` says which it is."""
+    if message := fault(model, strict=False):
+        raise DrpassError(f"{name} is not a valid ONNX model: {message}")
+
+
+def fault(model: onnx.ModelProto, *, strict: bool) -> str:
+    """What is wrong with a model in one line; empty if nothing is.
+
+    ``strict`` asks for shape inference that agrees with every declared shape, and for a schema of every operator, those
+    of custom domains too. Otherwise it is enough that the graph is well formed.
+    """
+    schema.register()
+    try:
+        model = without_large_initializers(model)
+        _check_texts(model)
+        inferred = onnx.shape_inference.infer_shapes(model, check_type=strict, strict_mode=strict, data_prop=True)
+        # With custom domains the checker asks for schemas of the model's own functions too, which have none.
+        custom = strict and not model.functions
+        if not strict:
+            _fill_in_shapes(inferred)
+        onnx.checker.check_model(inferred, full_check=strict, check_custom_domain=custom)
+    except Exception as error:  # The checker raises a handful of types, for damaged models also decoding errors.
+        message = " ".join(str(error).split()) or type(error).__name__
+        return message if len(message) <= _LONGEST else message[: _LONGEST - 3] + "..."
+    return ""
+
+
+def without_large_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which large initializers are inputs of the same type and shape: as much to check, but quick to copy.
+
+    Small ones stay, because shapes are inferred from their values. Below IR version 4 initializers are inputs already.
+    """
+    light = onnx.ModelProto()
+    for field, value in model.ListFields():
+        if field.name != "graph":
+            _copy_field(light, field.name, value)
+    for field, value in model.graph.ListFields():
+        if field.name != "initializer":
+            _copy_field(light.graph, field.name, value)
+    inputs = {value.name for value in model.graph.input}
+    for tensor in model.graph.initializer:
+        if len(tensor.raw_data) <= _LARGEST_SHAPE_BYTES:
+            light.graph.initializer.append(tensor)
+            continue
+        _check_size(tensor)
+        if tensor.name not in inputs:
+            info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+            light.graph.input.append(info)
+    return light
+
+
+def _check_texts(message: Message) -> None:
+    """Protobuf hands out text that is not UTF-8 as bytes, which nothing here expects."""
+    for field, value in message.ListFields():
+        repeated = not isinstance(value, (str, bytes, Message))
+        if field.type == FieldDescriptor.TYPE_STRING:
+            if any(isinstance(text, bytes) for text in (value if repeated else (value,))):
+                raise ValueError(f"{field.name} holds text that is not UTF-8")
+        elif field.type == FieldDescriptor.TYPE_MESSAGE:
+            for part in value if repeated else (value,):
+                _check_texts(part)
+
+
+def _check_size(tensor: onnx.TensorProto) -> None:
+    needed = math.prod(tensor.dims) * ir.DataType(tensor.data_type).bitwidth / 8
+    if min(tensor.dims, default=1) < 0 or len(tensor.raw_data) != math.ceil(needed):
+        shape, held = list(tensor.dims), len(tensor.raw_data)
+        raise ValueError(f"initializer '{tensor.name}' has {held} bytes, which is not what its shape {shape} needs")
+
+
+def _copy_field(message: Message, name: str, value: Any) -> None:
+    target = getattr(message, name)
+    if isinstance(value, Message):
+        target.CopyFrom(value)
+    elif isinstance(value, (str, bytes, int, float)):
+        setattr(message, name, value)
+    else:
+        target.extend(value)
+
+
+def _fill_in_shapes(model: onnx.ModelProto) -> None:
+    """The checker refuses inputs and outputs of unknown rank, which ONNX Runtime takes."""
+    for graph in graphs_of(model):
+        for value in (*graph.input, *graph.output):
+            if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
+                value.type.tensor_type.shape.SetInParent()

@@ -1,0 +1,104 @@
+"""The ONNX schema of DeepReuseGemm, with type and shape inference; docs/operator.md is its specification.
+
+With it registered, ``onnx.checker`` (full check, custom domains) and strict shape inference accept rewritten models.
+"""
+
+from __future__ import annotations
+
+import onnx
+from onnx import TensorProto, TypeProto, defs, helper
+
+from drpass.operator.shapes import Dim, ShapeError, infer
+from drpass.operator.spec import ACTIVATIONS, DEFAULTS, DOMAIN, METHODS, OP_TYPE, SCOPES, TABLE_TYPES, VERSION
+
+_OpSchema = defs.OpSchema
+_Option = _OpSchema.FormalParameterOption
+_AttrType = _OpSchema.AttrType
+
+_DOC = """A convolution (with kernel_shape) or matrix product with constant weights, bias, an optional addend and an
+optional activation, computed by deep reuse: similar sub-vectors share one centroid and its products."""
+
+
+def register() -> None:
+    """Make the schema known to the ``onnx`` package in this process; a second call does nothing."""
+    if not defs.has(OP_TYPE, VERSION, DOMAIN):
+        schema = _schema()
+        schema.set_type_and_shape_inference_function(_infer)
+        defs.register_schema(schema)
+
+
+def _schema() -> defs.OpSchema:
+    parameter = _OpSchema.FormalParameter
+    return _OpSchema(
+        OP_TYPE,
+        DOMAIN,
+        VERSION,
+        _DOC,
+        inputs=[
+            parameter("X", "T", "[N, C, *spatial], or [..., R, K] in the matrix form"),
+            parameter("W", "T", "packed weights [group, P, T, Cg, 16], constant"),
+            parameter("B", "T", "bias [M]", param_option=_Option.Optional),
+            parameter("A", "T", "addend, broadcasts to Y", param_option=_Option.Optional),
+        ],
+        outputs=[
+            parameter("Y", "T", "[N, M, *spatial], or [..., R, M] in the matrix form"),
+            parameter("stats", "I", "clusters [S, group, G]; -1 where dense", param_option=_Option.Optional),
+        ],
+        type_constraints=[("T", ["tensor(float)"], "float32 only"), ("I", ["tensor(int64)"], "counts")],
+        attributes=_attributes(),
+    )
+
+
+def _attributes() -> list[defs.OpSchema.Attribute]:
+    optional = {
+        "kernel_shape": _AttrType.INTS,
+        "strides": _AttrType.INTS,
+        "dilations": _AttrType.INTS,
+        "pads": _AttrType.INTS,
+        "activation_params": _AttrType.FLOATS,
+    }
+    return [
+        _OpSchema.Attribute("output_channels", _AttrType.INT, "M", required=True),
+        *(_OpSchema.Attribute(name, kind, "", required=False) for name, kind in optional.items()),
+        *(_OpSchema.Attribute(name, helper.make_attribute(name, value), "") for name, value in DEFAULTS.items()),
+    ]
+
+
+def _infer(context: onnx.shape_inference.InferenceContext) -> None:
+    """Called by ``onnx`` for every node; failing is raising InferenceError."""
+    attributes = {
+        name: helper.get_attribute_value(attribute)
+        for name in defs.get_schema(OP_TYPE, VERSION, DOMAIN).attributes
+        if (attribute := context.get_attribute(name)) is not None and not attribute.ref_attr_name
+    }
+    shapes = [_input_shape(context, index) for index in range(4)]
+    try:
+        _check_names(attributes)
+        output, stats = infer(attributes, *shapes)
+    except ShapeError as error:
+        raise onnx.shape_inference.InferenceError(f"{OP_TYPE} {context.get_display_name()}: {error}") from error
+    context.set_output_type(0, _tensor_type(TensorProto.FLOAT, output))
+    if context.get_num_outputs() > 1:
+        context.set_output_type(1, _tensor_type(TensorProto.INT64, stats))
+
+
+def _check_names(attributes: dict[str, object]) -> None:
+    choices = {"method": METHODS, "scope": SCOPES, "table_type": TABLE_TYPES, "activation": tuple(ACTIVATIONS)}
+    for name, allowed in choices.items():
+        value = attributes.get(name, allowed[0].encode())
+        if not isinstance(value, bytes) or value.decode(errors="replace") not in allowed:
+            shown = value.decode(errors="replace") if isinstance(value, bytes) else value
+            raise ShapeError(f"{name} must be one of {', '.join(allowed)}, not '{shown}'")
+
+
+def _input_shape(context: onnx.shape_inference.InferenceContext, index: int) -> list[Dim] | None:
+    if index >= context.get_num_inputs() or not context.has_input(index):
+        return None
+    tensor = context.get_input_type(index).tensor_type
+    if not tensor.HasField("shape"):
+        return None
+    return [dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or None) for dim in tensor.shape.dim]
+
+
+def _tensor_type(element: int, shape: list[Dim] | None) -> TypeProto:
+    return helper.make_tensor_type_proto(element, shape)

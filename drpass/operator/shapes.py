@@ -1,0 +1,165 @@
+"""Output shapes of DeepReuseGemm from its attributes and input shapes (docs/operator.md, *Shapes*).
+
+A dimension is an int, the name of a symbol, or None where nothing is known. Symbols are kept where they pass through.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from drpass.operator.packing import PANEL
+from drpass.operator.spec import ReuseParameters
+
+Dim = int | str | None
+Shape = list[Dim]
+
+_AUTO_PADS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
+
+
+class ShapeError(ValueError):
+    """The attributes and input shapes of a node contradict each other; the message says where."""
+
+
+def infer(
+    attributes: Mapping[str, Any], x: Shape | None, w: Shape | None, b: Shape | None, a: Shape | None
+) -> tuple[Shape | None, Shape | None]:
+    """The shapes of Y and stats; None where nothing is known about one.
+
+    ``attributes`` holds the node's attributes by name (strings as bytes or str); absent ones have their defaults.
+    Raises ShapeError with the messages of docs/operator.md.
+    """
+    channels, group = int(attributes.get("output_channels", 0)), int(attributes.get("group", 1))
+    if channels < 1:
+        raise ShapeError(f"output_channels must be in [1, 2^31), not {channels}")
+    if group < 1 or channels % group:
+        raise ShapeError(f"output_channels {channels} is not a multiple of group {group}")
+    kernel = attributes.get("kernel_shape")
+    _check_weights(w, channels, group, kernel)
+    if kernel is not None:
+        output = _convolution(attributes, x, w, channels, group, list(kernel))
+    else:
+        output = _matrix(x, w, channels, group, bool(attributes.get("trans_a", 0)))
+    if b is not None and (len(b) != 1 or not _compatible(b[0], channels)):
+        raise ShapeError(f"B has shape {_show(b)}, but [{channels}] was expected")
+    if a is not None and output is not None:
+        _check_broadcast(a, output)
+    return output, _stats(attributes, x, w, group)
+
+
+def convolution_dim(size: Dim, kernel: int, stride: int, dilation: int, pads: tuple[int, int], auto_pad: str) -> Dim:
+    """One spatial dimension of the output, by the formulas of ONNX Conv; a symbol stays where it is unchanged."""
+    reach = (kernel - 1) * dilation
+    if auto_pad.startswith("SAME"):
+        if isinstance(size, int):
+            return -(-size // stride)
+        return size if stride == 1 else None
+    padding = sum(pads) if auto_pad == "NOTSET" else 0
+    if isinstance(size, int):
+        return (size + padding - reach - 1) // stride + 1
+    return size if stride == 1 and padding == reach else None
+
+
+def _check_weights(w: Shape | None, channels: int, group: int, kernel: Sequence[int] | None) -> None:
+    if w is None:
+        return
+    expected: Shape = [group, -(-(channels // group) // PANEL), math.prod(kernel or ()), None, PANEL]
+    if len(w) != 5 or not all(_compatible(left, right) for left, right in zip(w, expected, strict=True)):
+        raise ShapeError(f"W has shape {_show(w)}, but {_show(expected)} was expected")
+
+
+def _convolution(
+    attributes: Mapping[str, Any], x: Shape | None, w: Shape | None, channels: int, group: int, kernel: list[int]
+) -> Shape | None:
+    rank = len(kernel)
+    if not 1 <= rank <= 3 or min(kernel) < 1:
+        raise ShapeError(f"kernel_shape must be 1 to 3 positive numbers, not {kernel}")
+    strides = _numbers(attributes, "strides", rank, rank, [1] * rank, least=1)
+    dilations = _numbers(attributes, "dilations", rank, rank, [1] * rank, least=1)
+    pads = _numbers(attributes, "pads", 2 * rank, rank, [0] * (2 * rank), least=0)
+    auto_pad = _text(attributes.get("auto_pad", "NOTSET"))
+    if auto_pad not in _AUTO_PADS:
+        raise ShapeError(f"auto_pad must be one of {', '.join(_AUTO_PADS)}, not '{auto_pad}'")
+    if x is None:
+        return None
+    if len(x) != rank + 2:
+        raise ShapeError(f"X has rank {len(x)}, but a kernel of rank {rank} needs {rank + 2}")
+    _check_channels(x[1], w, group)
+    output: Shape = [x[0], channels]
+    for axis, size in enumerate(x[2:]):
+        both = (pads[axis], pads[axis + rank])
+        dim = convolution_dim(size, kernel[axis], strides[axis], dilations[axis], both, auto_pad)
+        if isinstance(dim, int) and dim < 0:
+            raise ShapeError(f"the output would have a negative size on axis {axis + 2}")
+        output.append(dim)
+    return output
+
+
+def _matrix(x: Shape | None, w: Shape | None, channels: int, group: int, transposed: bool) -> Shape | None:
+    if group != 1:
+        raise ShapeError(f"group must be in [1, 1] in the matrix form, not {group}")
+    if x is None:
+        return None
+    if len(x) < 2 or (transposed and len(x) != 2):
+        raise ShapeError(f"X has rank {len(x)}, but the matrix form needs {'2' if transposed else '2 or more'}")
+    inner, outer = (x[0], x[1:]) if transposed else (x[-1], x[:-1])
+    _check_channels(inner, w, 1)
+    return [*outer, channels]
+
+
+def _check_channels(channels: Dim, w: Shape | None, group: int) -> None:
+    if w is not None and isinstance(w[3], int) and not _compatible(channels, w[3] * group):
+        raise ShapeError(f"X has {channels} channels, but W was packed for {w[3] * group}")
+
+
+def _check_broadcast(a: Shape, output: Shape) -> None:
+    pairs = zip(reversed(a), reversed(output), strict=False)
+    if len(a) > len(output) or not all(left == 1 or _compatible(left, right) for left, right in pairs):
+        raise ShapeError(f"A of shape {_show(a)} does not broadcast to {_show(output)}")
+
+
+def _stats(attributes: Mapping[str, Any], x: Shape | None, w: Shape | None, group: int) -> Shape:
+    length = int(attributes.get("sub_vector_length", ReuseParameters().sub_vector_length))
+    if length < 1:
+        raise ShapeError(f"sub_vector_length must be in [1, 2^31), not {length}")
+    groups = -(-w[3] // length) if w is not None and isinstance(w[3], int) else None
+    return [_instances(attributes, x), group, groups]
+
+
+def _instances(attributes: Mapping[str, Any], x: Shape | None) -> Dim:
+    """S: how many scope instances are clustered on their own."""
+    if _text(attributes.get("scope", "image")) == "batch":
+        return 1
+    if x is None:
+        return None
+    if attributes.get("kernel_shape") is not None:
+        return x[0]
+    leading = x[:-2]
+    sizes = [dim for dim in leading if isinstance(dim, int)]
+    if len(sizes) == len(leading):
+        return math.prod(sizes)
+    return leading[0] if len(leading) == 1 else None
+
+
+def _numbers(
+    attributes: Mapping[str, Any], name: str, length: int, rank: int, default: list[int], least: int
+) -> list[int]:
+    values = list(attributes.get(name) or default)
+    if len(values) != length:
+        raise ShapeError(f"{name} needs {length} values for a kernel of rank {rank}, not {len(values)}")
+    if min(values) < least:
+        raise ShapeError(f"{name} must be in [{least}, 2^31), not {min(values)}")
+    return values
+
+
+def _compatible(left: Dim, right: Dim) -> bool:
+    return not isinstance(left, int) or not isinstance(right, int) or left == right
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _show(shape: Sequence[Dim]) -> str:
+    return "[" + ", ".join("?" if dim is None else str(dim) for dim in shape) + "]"

@@ -1,0 +1,99 @@
+"""Pass 3: put a DeepReuseGemm in the place of a matched node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from drpass.operator.packing import pack_weights
+from drpass.operator.spec import DOMAIN, OP_TYPE, VERSION, ReuseParameters
+from drpass.passes.match import Candidate
+from drpass.passes.places import Names, Place, add_constant, drop_unused
+from drpass.passes.plan import Verdict
+from drpass.rules.absorbing import RANK
+from drpass.rules.anchor import Match
+
+
+def replace(
+    model: ir.Model, candidates: Sequence[Candidate], verdicts: Sequence[Verdict], names: Names
+) -> list[ir.Node | None]:
+    """Replace the candidates whose verdict says so, and drop the weights that nothing reads any more.
+
+    Returns the new node of each candidate, None for those that are kept.
+    """
+    packed: dict[tuple[Any, ...], ir.Value] = {}
+    new_nodes = [
+        _replace(candidate, candidate.match, verdict.parameters, names, packed)
+        if candidate.match is not None and verdict.parameters is not None
+        else None
+        for candidate, verdict in zip(candidates, verdicts, strict=True)
+    ]
+    for function in model.functions.values():
+        if any(node.domain == DOMAIN for node in function.all_nodes()):
+            function.opset_imports.setdefault(DOMAIN, VERSION)
+    model.graph.opset_imports.setdefault(DOMAIN, VERSION)
+    return new_nodes
+
+
+def _replace(
+    candidate: Candidate,
+    match: Match,
+    parameters: ReuseParameters,
+    names: Names,
+    packed: dict[tuple[Any, ...], ir.Value],
+) -> ir.Node:
+    node, place = candidate.node, candidate.place
+    inputs: list[ir.Value | None] = [match.x, _weights(place, match, node, names, packed)]
+    inputs += [_bias(place, match, node, names), _addend(place, match, node, names)]
+    while inputs[-1] is None:
+        inputs.pop()
+    attributes = {"output_channels": match.weights.shape[0], **match.attributes, **parameters.attributes()}
+    reuse = ir.node(OP_TYPE, inputs, attributes, domain=DOMAIN, name=node.name, doc_string=node.doc_string)
+    reuse.meta[RANK] = match.rank
+    old_inputs = list(node.inputs)
+    substitute(place, [node], node, reuse)
+    drop_unused({value for value in old_inputs if value is not None}, names)
+    return reuse
+
+
+def substitute(place: Place, old_nodes: Sequence[ir.Node], anchor: ir.Node, new: ir.Node) -> None:
+    """Put ``new`` in the place and output of the last of ``old_nodes``; it keeps the metadata of ``anchor``."""
+    last = old_nodes[-1]
+    new.metadata_props.update(anchor.metadata_props)
+    new.meta.update(anchor.meta)
+    new.doc_string = anchor.doc_string
+    old_output, output = last.outputs[0], new.outputs[0]
+    output.doc_string = old_output.doc_string
+    output.metadata_props.update(old_output.metadata_props)
+    ir.convenience.replace_nodes_and_values(place.graph, last, old_nodes, [new], [old_output], [output])
+
+
+def _weights(
+    place: Place, match: Match, node: ir.Node, names: Names, packed: dict[tuple[Any, ...], ir.Value]
+) -> ir.Value:
+    key = (id(place.graph), match.weights_source, *match.recipe)
+    if key not in packed:
+        name = names.unique(f"{match.weights_source.name}_packed")
+        packed[key] = add_constant(place, pack_weights(match.weights, match.group), name, node)
+    return packed[key]
+
+
+def _bias(place: Place, match: Match, node: ir.Node, names: Names) -> ir.Value | None:
+    if match.bias is None or isinstance(match.bias, ir.Value):
+        return match.bias
+    return add_constant(place, match.bias, names.unique(f"{match.weights_source.name}_bias"), node)
+
+
+def _addend(place: Place, match: Match, node: ir.Node, names: Names) -> ir.Value | None:
+    addend = match.addend
+    if addend is None or match.addend_scale == 1.0:
+        return addend
+    beta = add_constant(place, np.float32(match.addend_scale), names.unique(f"{addend.name}_beta"), node)
+    scaled = ir.node("Mul", [addend, beta], name=f"{node.name}_beta" if node.name else None)
+    scaled.outputs[0].name = names.unique(f"{addend.name}_scaled")
+    scaled.outputs[0].shape, scaled.outputs[0].type = addend.shape, addend.type
+    place.graph.insert_before(node, scaled)
+    return scaled.outputs[0]

@@ -1,0 +1,65 @@
+"""Conv with constant weights: the convolution form.
+
+1. kernel_shape, strides, dilations, pads, auto_pad and group are those of the node.
+2. The bias stays the value that it is, constant or not.
+3. One to three spatial axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnx_ir as ir
+
+from drpass.rules.anchor import Kept, Match, attribute, float_constant, input_of, require
+
+
+def match(node: ir.Node, opset: int) -> Match:
+    """Match a Conv (the same in every opset); raises Kept with the reason why it can't be replaced."""
+    x, w = input_of(node, 0), input_of(node, 1)
+    if x is None or w is None:
+        raise Kept("an input is missing")
+    weights = float_constant(w, "weights")
+    require(weights.size > 0, "weights are empty")
+    rank = weights.ndim - 2
+    require(1 <= rank <= 3, f"{rank} spatial axes (1 to 3 are supported)")
+    group = attribute(node, "group", 1)
+    require(group >= 1 and weights.shape[0] % group == 0, f"group {group} does not divide the output channels")
+    attributes: dict[str, Any] = {"kernel_shape": _kernel(node, weights.shape[2:]), **_window(node, rank)}
+    if group != 1:
+        attributes["group"] = group
+    return Match(x, weights, rank + 2, w, ("conv", group), bias=_bias(node, weights.shape[0]), attributes=attributes)
+
+
+def _kernel(node: ir.Node, shape: Sequence[int]) -> list[int]:
+    kernel = attribute(node, "kernel_shape", tuple(shape))
+    require(tuple(kernel) == tuple(shape), "kernel_shape contradicts the weights")
+    return list(kernel)
+
+
+def _window(node: ir.Node, rank: int) -> dict[str, Any]:
+    """strides, dilations, and pads or auto_pad, where they differ from the default."""
+    window: dict[str, Any] = {}
+    for name in ("strides", "dilations"):
+        values = attribute(node, name, (1,) * rank)
+        require(len(values) == rank and min(values) >= 1, f"invalid {name}")
+        if set(values) != {1}:
+            window[name] = list(values)
+    auto_pad = attribute(node, "auto_pad", "NOTSET")
+    require(auto_pad in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"), f"unknown auto_pad '{auto_pad}'")
+    pads = attribute(node, "pads", (0,) * (2 * rank))
+    require(len(pads) == 2 * rank and min(pads) >= 0, "invalid pads")
+    if auto_pad != "NOTSET":
+        window["auto_pad"] = auto_pad
+    elif any(pads):
+        window["pads"] = list(pads)
+    return window
+
+
+def _bias(node: ir.Node, channels: int) -> ir.Value | None:
+    bias = input_of(node, 2)
+    if bias is not None and bias.const_value is not None:
+        shape = tuple(bias.const_value.shape.numpy())
+        require(shape == (channels,) and bias.const_value.dtype == ir.DataType.FLOAT, "bias does not fit the weights")
+    return bias

@@ -1,0 +1,115 @@
+"""Runs the original and the rewritten model on the same inputs and compares what comes out."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import onnx
+import onnx_ir as ir
+
+from drpass import console, model_io
+from drpass.data import Batch, DataSource, as_data
+from drpass.errors import DrpassError
+from drpass.execution import Model, Provider, check_same_interface, open_session, run
+from drpass.operator.spec import DOMAIN, OP_TYPE
+from drpass.ranking import are_scores
+from drpass.tensors import Array, input_specs, output_specs
+from drpass.validation.classes import ClassMeter
+from drpass.validation.errors import ErrorMeter
+from drpass.validation.report import LayerResult, OutputResult, Thresholds, ValidationReport, find_failures
+
+
+def validate(
+    original: Model,
+    rewritten: Model,
+    data: DataSource = None,
+    *,
+    layers: bool = False,
+    thresholds: Thresholds | None = None,
+    peak: float | None = None,
+    provider: Provider = "cpu",
+    threads: int | None = None,
+    show_progress: bool = False,
+) -> ValidationReport:
+    """Compare two models on the same inputs, sample by sample.
+
+    The original runs on the CPU with all of ONNX Runtime's optimisations, the rewritten model on ``provider``.
+    ``data``: Data, a path (see open_data), or a function from the inputs to Data. ``layers``: also compare the value
+    after every DeepReuseGemm node of the main graph. ``peak``: of the signal, for PSNR, in the unit of the outputs
+    (None: the range of the original's output). Raises DrpassError if a model or the data can't be used, or if the
+    models differ in the names or types of inputs or outputs.
+    """
+    if peak is not None and not peak > 0:
+        raise DrpassError(f"the peak must be above 0, not {peak:g}")
+    values = _replaced_values(original, rewritten) if layers else {}
+    if values:
+        original, rewritten = _exposing(original, values), _exposing(rewritten, values)
+    left = open_session(original, "cpu", threads)
+    right = open_session(rewritten, provider, threads)
+    check_same_interface(left, right)
+    source = as_data(data, input_specs(left))
+    limits = thresholds or Thresholds()
+    if limits.max_accuracy_loss is not None and not source.has_labels:
+        raise DrpassError(f"a limit on the accuracy loss needs labels, but the data is {source.describe()}")
+    names = [spec.name for spec in output_specs(left)]
+    comparison = _Comparison(names, peak)
+    bar = console.progress("Validating", source.n) if show_progress else nullcontext(lambda _: None)
+    with bar as advance:
+        for batch in source.batches():
+            comparison.add(batch, run(left, batch.feeds, names), run(right, batch.feeds, names))
+            advance(batch.samples)
+    added = {value for value, (_, is_output) in values.items() if not is_output}
+    outputs = [comparison.output(name) for name in names if name not in added]
+    per_layer = [LayerResult(node, value, comparison.output(value).errors) for value, (node, _) in values.items()]
+    return ValidationReport(source.describe(), source.n, outputs, per_layer, find_failures(outputs, limits))
+
+
+class _Comparison:
+    """The meters of every output."""
+
+    def __init__(self, names: list[str], peak: float | None) -> None:
+        self._errors = {name: ErrorMeter(name, peak) for name in names}
+        self._classes: dict[str, ClassMeter] = {}
+
+    def add(self, batch: Batch, reference: list[Array], result: list[Array]) -> None:
+        for (name, meter), left, right in zip(self._errors.items(), reference, result):
+            meter.add(left, right)
+            if are_scores(left, batch.samples):
+                self._classes.setdefault(name, ClassMeter(name)).add(left, right, batch.labels)
+
+    def output(self, name: str) -> OutputResult:
+        classes = self._classes[name].figures() if name in self._classes else None
+        return OutputResult(name, self._errors[name].figures(), classes)
+
+
+def _replaced_values(original: Model, rewritten: Model) -> dict[str, tuple[str, bool]]:
+    """Values of the main graphs of both models that a DeepReuseGemm gives: name -> (node, whether an output)."""
+    left, right = _proto(original), _proto(rewritten)
+    produced = {name for node in left.graph.node for name in node.output if name}
+    outputs = {value.name for value in right.graph.output}
+    return {
+        node.output[0]: (node.name or node.output[0], node.output[0] in outputs)
+        for node in right.graph.node
+        if node.domain == DOMAIN and node.op_type == OP_TYPE and node.output and node.output[0] in produced
+    }
+
+
+def _exposing(model: Model, values: dict[str, tuple[str, bool]]) -> onnx.ModelProto:
+    """A copy in memory with these values as more outputs."""
+    proto = _proto(model)
+    proto.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        for name, (_, is_output) in values.items()
+        if not is_output
+    )
+    return proto
+
+
+def _proto(model: Model) -> onnx.ModelProto:
+    if isinstance(model, ir.Model):
+        return model_io.to_proto(model)
+    if isinstance(model, onnx.ModelProto):
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        return copy
+    return model_io.load_proto(model)
