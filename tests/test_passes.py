@@ -189,6 +189,19 @@ def test_nodes_with_the_same_weights_share_one_packed_initializer() -> None:
     assert [tensor.name for tensor in rewritten.graph.initializer] == ["w_packed"]
 
 
+def test_nodes_that_read_the_same_weights_otherwise_do_not_share_them() -> None:
+    nodes = [
+        node("Gemm", ["x", "w"], ["a"]),
+        node("Gemm", ["x", "w"], ["b"], transB=1),
+        node("Gemm", ["x", "w"], ["c"], alpha=0.5),
+        node("Sum", ["a", "b", "c"], ["y"]),
+    ]
+    proto = model(nodes, {"x": [5, 7]}, {"y": None}, {"w": random_array(7, 7)})
+    rewritten = rewrite_exactly(proto).to_proto()
+    assert [t.name for t in rewritten.graph.initializer] == ["w_packed", "w_packed_2", "w_packed_3"]
+    assert_same_outputs(proto, rewritten, {"x": random_array(5, 7)})
+
+
 def test_batchnorm_behind_one_of_two_nodes_with_the_same_weights_leaves_the_other_alone() -> None:
     proto = shared_weights_model()
     statistics = {name: np.abs(random_array(32, seed=index)) for index, name in enumerate(("s", "t", "m", "v"))}

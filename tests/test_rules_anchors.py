@@ -54,6 +54,14 @@ def test_conv_of_any_window_is_replaced(data: st.DataObject, rank: int, group: i
     assert_same_outputs(proto, rewritten, {"x": random_array(*x)})
 
 
+@pytest.mark.parametrize("pads", [[0, 1, 0, 0], [0, 0, 2, 0], [2, 0, 1, 3]])
+def test_conv_keeps_asymmetric_pads(pads: list[int]) -> None:
+    proto = conv_model(pads=pads)
+    rewritten = rewrite_exactly(proto).to_proto()
+    assert attributes(rewritten.graph.node[0])["pads"] == pads
+    assert_same_outputs(proto, rewritten, {"x": random_array(1, 3, 20, 20)})
+
+
 def test_conv_without_bias_gets_none() -> None:
     rewritten = rewrite_exactly(conv_model(bias=False)).to_proto()
     assert list(rewritten.graph.node[0].input) == ["x", "conv.weight_packed"]
