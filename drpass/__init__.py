@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-from drpass.benchmark import benchmark
+from drpass.benchmark import bench
 from drpass.data import Preprocess, open_data
 from drpass.difference import diff
 from drpass.errors import DrpassError
@@ -25,7 +25,7 @@ __all__ = [
     "ReuseParameters",
     "RewriteResult",
     "Verdict",
-    "benchmark",
+    "bench",
     "diff",
     "get_library_path",
     "infer",

@@ -99,7 +99,7 @@ class BenchmarkReport:
         }
 
 
-def benchmark(
+def bench(
     original: Model,
     rewritten: Model,
     data: DataSource = None,

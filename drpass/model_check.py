@@ -7,11 +7,10 @@ from typing import Any
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.descriptor import FieldDescriptor  # type: ignore[import-untyped]
-from google.protobuf.message import Message  # type: ignore[import-untyped]
+from google.protobuf.message import Message
 
 from drpass.errors import DrpassError
-from drpass.model_io import graphs_of
+from drpass.model_io import check_texts, graphs_of
 from drpass.operator import schema
 
 _LONGEST = 200
@@ -34,7 +33,7 @@ def fault(model: onnx.ModelProto, *, strict: bool) -> str:
     schema.register()
     try:
         model = without_large_initializers(model)
-        _check_texts(model)
+        check_texts(model)
         inferred = onnx.shape_inference.infer_shapes(model, check_type=strict, strict_mode=strict, data_prop=True)
         # With custom domains the checker asks for schemas of the model's own functions too, which have none.
         custom = strict and not model.functions
@@ -69,18 +68,6 @@ def without_large_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
             info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
             light.graph.input.append(info)
     return light
-
-
-def _check_texts(message: Message) -> None:
-    """Protobuf hands out text that is not UTF-8 as bytes, which nothing here expects."""
-    for field, value in message.ListFields():
-        repeated = not isinstance(value, (str, bytes, Message))
-        if field.type == FieldDescriptor.TYPE_STRING:
-            if any(isinstance(text, bytes) for text in (value if repeated else (value,))):
-                raise ValueError(f"{field.name} holds text that is not UTF-8")
-        elif field.type == FieldDescriptor.TYPE_MESSAGE:
-            for part in value if repeated else (value,):
-                _check_texts(part)
 
 
 def _check_size(tensor: onnx.TensorProto) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, EncodeError, Message
 from onnx import external_data_helper
 
 from drpass.errors import DrpassError
@@ -62,6 +63,7 @@ def to_ir(proto: onnx.ModelProto, name: str) -> ir.Model:
     # Its warnings about undefined names would come beside the one line that onnx.checker's verdict makes.
     logger.setLevel(logging.ERROR)
     try:
+        check_texts(proto)
         return ir.from_proto(proto)
     except Exception as error:  # onnx-ir wraps whatever a damaged graph makes it stumble over.
         raise DrpassError(f"{name} is not a valid ONNX model: {_innermost(error)}") from error
@@ -119,6 +121,18 @@ def graphs_of(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
         graph = pending.pop()
         yield graph
         pending.extend(_bodies(graph.node))
+
+
+def check_texts(message: Message) -> None:
+    """Raise ValueError for text that is not UTF-8: protobuf hands it out as bytes, which nothing here expects."""
+    for field, value in message.ListFields():
+        repeated = not isinstance(value, (str, bytes, Message))
+        if field.type == FieldDescriptor.TYPE_STRING:
+            if any(isinstance(text, bytes) for text in (value if repeated else (value,))):
+                raise ValueError(f"{field.name} holds text that is not UTF-8")
+        elif field.type == FieldDescriptor.TYPE_MESSAGE:
+            for part in value if repeated else (value,):
+                check_texts(part)
 
 
 def _bodies(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:

@@ -11,7 +11,7 @@ from command_line import drpass, refused
 from models_for_tests import conv_model, model, node, random_array
 
 from drpass import benchmark as module
-from drpass.benchmark import Timing, benchmark
+from drpass.benchmark import Timing
 from drpass.data import open_data
 from drpass.errors import DrpassError
 from drpass.tensors import TensorSpec
@@ -46,7 +46,7 @@ def test_models_take_turns_and_every_input_is_met_in_both_orders(monkeypatch: py
     x = np.arange(inputs, dtype=np.float32)[:, None] * np.ones(4, np.float32)
     batches = [module.Batch({"x": row[None]}, None, ["s"]) for row in x]
     data = module.Data(inputs, "rows", False, lambda: iter(batches))
-    report = benchmark(small(), small("Neg"), data, runs=4 * inputs, warmup=0)
+    report = bench(small(), small("Neg"), data, runs=4 * inputs, warmup=0)
     pairs = list(zip(calls[::2], calls[1::2]))
     assert len(pairs) == 4 * inputs == len(report.timings[0].ratios)
     assert all(first[1] == second[1] and first[0] != second[0] for first, second in pairs)
@@ -58,7 +58,7 @@ def test_models_take_turns_and_every_input_is_met_in_both_orders(monkeypatch: py
 
 def test_report_names_data_machine_and_every_series() -> None:
     data = open_data("random", [TensorSpec("x", "tensor(float)", ("N", 4))], batch=3, limit=6)
-    report = benchmark(small(), small("Neg"), data, threads=[1, 2], runs=5, warmup=2)
+    report = bench(small(), small("Neg"), data, threads=[1, 2], runs=5, warmup=2)
     assert (report.batch, report.inputs) == (3, 2)
     assert "RANDOM" in report.data
     assert [timing.threads for timing in report.timings] == [1, 2]
@@ -72,12 +72,12 @@ def test_report_names_data_machine_and_every_series() -> None:
 @pytest.mark.parametrize("options", [{"runs": 0}, {"warmup": -1}, {"threads": []}, {"threads": [0]}])
 def test_numbers_without_meaning_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(DrpassError):
-        benchmark(small(), small("Neg"), **options)
+        bench(small(), small("Neg"), **options)
 
 
 def test_models_with_different_outputs_are_refused() -> None:
     with pytest.raises(DrpassError, match="different outputs"):
-        benchmark(small(), small(output="z"), runs=1)
+        bench(small(), small(output="z"), runs=1)
 
 
 @pytest.fixture

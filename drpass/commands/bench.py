@@ -54,14 +54,14 @@ def command(
     """Time a rewritten model against its original: paired runs in turn, on the same inputs and threads."""
     from functools import partial
 
-    from drpass.benchmark import benchmark
+    from drpass.benchmark import bench
     from drpass.execution import Provider
 
     steps = options.read_preprocess(
         preprocess, resize=resize, crop=crop, channels=channels, scale=scale, mean=mean, std=std, pad=pad
     )
     source = options.DataOptions(data, labels, limit, batch, shape, seed, steps)
-    report = benchmark(
+    report = bench(
         original,
         rewritten,
         partial(source.open, default_batches=_BATCHES),
