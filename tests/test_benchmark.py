@@ -11,7 +11,7 @@ from command_line import drpass, refused
 from models_for_tests import conv_model, model, node, random_array
 
 from drpass import benchmark as module
-from drpass.benchmark import Timing
+from drpass.benchmark import Timing, bench
 from drpass.data import open_data
 from drpass.errors import DrpassError
 from drpass.tensors import TensorSpec
