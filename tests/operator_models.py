@@ -72,9 +72,13 @@ class Case:
             attributes["activation_params"] = self.activation_params
         attributes.update(parameters)
         constants = {"W": pack_weights(self.weights, self.attributes.get("group", 1))}
-        if self.bias is not None:
-            constants["B"] = self.bias
-        inputs = ["X", "W", "B" if self.bias is not None else "", "A" if self.addend is not None else ""]
+        inputs = ["X", "W"]
+        if self.bias is not None or self.addend is not None:
+            # No absent input before a present one: ONNX Runtime 1.23 crashes on it.
+            constants["B"] = self.bias if self.bias is not None else np.zeros(self.weights.shape[0])
+            inputs.append("B")
+        if self.addend is not None:
+            inputs.append("A")
         node = helper.make_node(
             "DeepReuseGemm", inputs, ["Y", "stats"] if stats else ["Y"], name="node", domain="ai.drpass", **attributes
         )

@@ -105,7 +105,9 @@ def test_gemm_folds_a_constant_row_into_the_bias() -> None:
 def test_gemm_scales_a_running_c_by_a_mul() -> None:
     rewritten = rewrite_exactly(gemm_model(random_array(5, 20), beta=0.5, c_is_input=True)).to_proto()
     assert ops(rewritten) == ["Mul", OP_TYPE]
-    assert list(rewritten.graph.node[1].input) == ["x", "b_packed", "", "c_scaled"]
+    assert list(rewritten.graph.node[1].input) == ["x", "b_packed", "b_bias", "c_scaled"]
+    bias = next(tensor for tensor in rewritten.graph.initializer if tensor.name == "b_bias")
+    assert not onnx.numpy_helper.to_array(bias).any()
 
 
 @pytest.mark.parametrize("left", [[5, 7], [2, 5, 7], [2, 3, 5, 7], ["N", "T", 7]])

@@ -82,9 +82,13 @@ def _weights(
 
 
 def _bias(place: Place, match: Match, node: ir.Node, names: Names) -> ir.Value | None:
-    if match.bias is None or isinstance(match.bias, ir.Value):
-        return match.bias
-    return add_constant(place, match.bias, names.unique(f"{match.weights_source.name}_bias"), node)
+    bias = match.bias
+    if bias is None and match.addend is not None:
+        # ONNX Runtime 1.23 crashes in shape inference on an absent input of a custom operator.
+        bias = np.zeros(match.weights.shape[0], np.float32)
+    if bias is None or isinstance(bias, ir.Value):
+        return bias
+    return add_constant(place, bias, names.unique(f"{match.weights_source.name}_bias"), node)
 
 
 def _addend(place: Place, match: Match, node: ir.Node, names: Names) -> ir.Value | None:
