@@ -12,9 +12,12 @@ namespace drpass {
 namespace {
 
 // Bytes of tables that one pass of the reconstruction reads.
-constexpr int64_t kTableBytes = 1024 * 1024;
+constexpr int64_t kTableBytes = 512 * 1024;
 // Sub-vector groups of a pass, even where their tables are larger: the cost of a pass is shared.
-constexpr size_t kPassGroups = 8;
+// A table of this size is still read in rows of four panels: it is then the last-level cache that holds it, but its
+// frequent rows stay nearer.
+constexpr int64_t kWideTableBytes = 4096 * 1024;
+constexpr size_t kPassGroups = 2;
 
 class Reconstruction {
  public:
@@ -124,7 +127,7 @@ class Reconstruction {
   int64_t panels_per_range() const {
     const int64_t bytes = table_bytes(0, c_.reuse.size(), kPanel) / static_cast<int64_t>(c_.reuse.size());
     int64_t panels = std::min<int64_t>(4, g_.panels());
-    while (panels > 1 && panels * bytes > kTableBytes) panels /= 2;
+    while (panels > 1 && panels * bytes > kWideTableBytes) panels /= 2;
     return panels;
   }
 
