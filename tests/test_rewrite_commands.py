@@ -70,7 +70,7 @@ def test_rewrite_shows_why_a_node_is_kept(drpass, path: Path, tmp_path: Path) ->
     ("options", "message"),
     [
         (("--step", "-1"), "error: step can't be -1.0"),
-        (("--include", "cnv"), "error: 'cnv' matches no Conv, Gemm or MatMul node of the model; there are conv"),
+        (("--include", "cnv"), "error: 'cnv' matches no Conv, Gemm, MatMul or LRN node of the model; there are conv"),
         (("--op-types", "Conv,Add"), "error: 'Add' can't be replaced; op types are Conv, Gemm, MatMul"),
         (("--shape", "z=1x3"), "error: the model has no input 'z'; it has x"),
         (("--shape", "x:1,3"), "error: 'x:1,3' is no shape; write NAME=1x3x224x224"),

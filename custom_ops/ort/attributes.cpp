@@ -215,6 +215,17 @@ Parameters read_parameters(const OrtKernelInfo* info) {
   return p;
 }
 
+LrnParameters read_lrn_parameters(const OrtKernelInfo* info) {
+  const KernelSource source(info);
+  const Reader<KernelSource> reader(source);
+  LrnParameters p;
+  p.size = reader.get_in<int64_t>("size", 0, 1, kLargest);
+  p.alpha = reader.get<float>("alpha", p.alpha);
+  p.beta = reader.get<float>("beta", p.beta);
+  p.bias = reader.get<float>("bias", p.bias);
+  return p;
+}
+
 Parameters read_shape_parameters(OrtShapeInferContext* context) {
   const InferenceSource source(context);
   Parameters p;

@@ -1,6 +1,7 @@
 // Reads and checks the attributes of a node; ONNX Runtime itself does not check those of custom operators.
 #pragma once
 
+#include "core/lrn.h"
 #include "core/parameters.h"
 #include "ort/api.h"
 
@@ -8,6 +9,7 @@ namespace drpass {
 
 // Throws std::invalid_argument with a message of docs/operator.md.
 Parameters read_parameters(const OrtKernelInfo* info);
+LrnParameters read_lrn_parameters(const OrtKernelInfo* info);
 
 // The parameters that decide about shapes, during shape inference; the same checks.
 Parameters read_shape_parameters(OrtShapeInferContext* context);

@@ -1,7 +1,5 @@
 #include "ort/deep_reuse_gemm.h"
 
-#include <exception>
-#include <mutex>
 #include <stdexcept>
 #include <string>
 
@@ -9,73 +7,11 @@
 #include "core/hyperplanes.h"
 #include "core/reference.h"
 #include "ort/attributes.h"
+#include "ort/host.h"
 #include "ort/shape_inference.h"
 
 namespace drpass {
 namespace {
-
-// The session's own threads. What a task throws must not pass through ONNX Runtime's thread pool.
-class PoolExecutor : public Executor {
- public:
-  explicit PoolExecutor(const OrtKernelContext* context) : context_(context) {}
-
- private:
-  struct Job {
-    Function function;
-    const void* context;
-    std::mutex mutex;
-    std::exception_ptr error;
-  };
-
-  void run_erased(size_t count, Function function, const void* context) override {
-    if (count == 0) return;
-    if (count == 1) return function(context, 0);
-    Job job{function, context, {}, nullptr};
-    const auto step = [](void* data, size_t index) {
-      Job& shared = *static_cast<Job*>(data);
-      try {
-        shared.function(shared.context, index);
-      } catch (...) {
-        const std::lock_guard<std::mutex> lock(shared.mutex);
-        if (!shared.error) shared.error = std::current_exception();
-      }
-    };
-    Ort::ThrowOnError(Ort::GetApi().KernelContext_ParallelFor(context_, step, count, 0, &job));
-    if (job.error) std::rethrow_exception(job.error);
-  }
-
-  const OrtKernelContext* context_;
-};
-
-class ArenaMemory : public Memory {
- public:
-  explicit ArenaMemory(OrtAllocator* allocator) : allocator_(allocator) {}
-  void* allocate(size_t bytes) override {
-    void* block = allocator_->Alloc(allocator_, bytes);
-    if (!block) throw std::bad_alloc();
-    return block;
-  }
-  void release(void* block) override { allocator_->Free(allocator_, block); }
-
- private:
-  OrtAllocator* allocator_;
-};
-
-std::string node_name(const OrtKernelInfo* info) {
-  size_t size = 0;
-  Ort::ThrowOnError(Ort::GetApi().KernelInfo_GetNodeName(info, nullptr, &size));
-  std::string name(size, '\0');
-  Ort::ThrowOnError(Ort::GetApi().KernelInfo_GetNodeName(info, &name[0], &size));
-  name.resize(size ? size - 1 : 0);
-  return name;
-}
-
-OrtStatus* status(const std::string& node, const std::exception& error) {
-  const bool memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
-  const std::string text = "DeepReuseGemm '" + node + "': " + (memory ? "out of memory" : error.what());
-  const bool argument = dynamic_cast<const std::invalid_argument*>(&error) != nullptr;
-  return Ort::GetApi().CreateStatus(argument ? ORT_INVALID_ARGUMENT : ORT_RUNTIME_EXCEPTION, text.c_str());
-}
 
 // The shape of input `index`, or nothing where it is absent.
 bool shape_of(Ort::KernelContext& context, size_t index, std::vector<int64_t>* shape) {
@@ -101,7 +37,7 @@ OrtStatus* DeepReuseGemmKernel::ComputeV2(OrtKernelContext* context) noexcept {
   try {
     run(context);
   } catch (const std::exception& error) {
-    return status(name_, error);
+    return make_status("DeepReuseGemm", name_, error);
   }
   return nullptr;
 }
@@ -156,17 +92,7 @@ DeepReuseGemmOp::DeepReuseGemmOp() {
 }
 
 OrtStatus* DeepReuseGemmOp::CreateKernelV2(const OrtApi&, const OrtKernelInfo* info, void** kernel) const noexcept {
-  try {
-    *kernel = new DeepReuseGemmKernel(info);
-  } catch (const std::exception& error) {
-    std::string name;
-    try {
-      name = node_name(info);
-    } catch (const std::exception&) {  // the first error is the one to report
-    }
-    return status(name, error);
-  }
-  return nullptr;
+  return create_kernel<DeepReuseGemmKernel>(GetName(), info, kernel);
 }
 
 }  // namespace drpass

@@ -2,6 +2,7 @@
 #include <mutex>
 
 #include "ort/deep_reuse_gemm.h"
+#include "ort/lrn.h"
 
 #if defined(_WIN32)
 #define DRPASS_EXPORT extern "C" __declspec(dllexport)
@@ -9,7 +10,7 @@
 #define DRPASS_EXPORT extern "C" __attribute__((visibility("default")))
 #endif
 
-// Called for every session that uses the library, on any thread. The op and its domain live as long as the library,
+// Called for every session that uses the library, on any thread. The operators and their domain live as long as the library,
 // because sessions keep pointers to them.
 DRPASS_EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
   const OrtApi* api = base->GetApi(drpass::kOrtApiVersion);
@@ -17,10 +18,12 @@ DRPASS_EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* optio
   try {
     static std::once_flag once;
     std::call_once(once, [api] { Ort::InitApi(api); });
-    static const drpass::DeepReuseGemmOp op;
+    static const drpass::DeepReuseGemmOp deep_reuse_gemm;
+    static const drpass::LrnOp lrn;
     static Ort::CustomOpDomain domain = [] {
       Ort::CustomOpDomain made("ai.drpass");
-      made.Add(&op);
+      made.Add(&deep_reuse_gemm);
+      made.Add(&lrn);
       return made;
     }();
     return api->AddCustomOpDomain(options, domain);

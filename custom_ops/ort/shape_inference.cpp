@@ -77,15 +77,27 @@ void infer_all(OrtShapeInferContext* context) {
   set_output_shape(context, 0, infer(p, x), ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);
 }
 
+template <typename Infer>
+OrtStatus* guarded(const char* op_type, const Infer& infer) {
+  try {
+    infer();
+  } catch (const std::exception& error) {
+    return Ort::GetApi().CreateStatus(ORT_INVALID_GRAPH, (op_type + std::string(": ") + error.what()).c_str());
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 OrtStatus* infer_output_shapes(OrtShapeInferContext* context) {
-  try {
-    infer_all(context);
-  } catch (const std::exception& error) {
-    return Ort::GetApi().CreateStatus(ORT_INVALID_GRAPH, (std::string("DeepReuseGemm: ") + error.what()).c_str());
-  }
-  return nullptr;
+  return guarded("DeepReuseGemm", [context] { infer_all(context); });
+}
+
+OrtStatus* infer_same_shape(OrtShapeInferContext* context) {
+  return guarded("LRN", [context] {
+    const Shape x = input_shape(context, 0);
+    if (!x.empty()) set_output_shape(context, 0, x, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);
+  });
 }
 
 }  // namespace drpass

@@ -105,6 +105,6 @@ def _table(report: RewriteReport) -> Table:
     table = Table("node", "op", "verdict", "absorbed")
     for verdict in report.verdicts:
         name = f"{verdict.graph}/{verdict.node}" if verdict.graph else verdict.node
-        text = f"[green]{verdict.parameters.describe()}[/]" if verdict.parameters else f"kept: {escape(verdict.reason)}"
+        text = f"[green]{escape(verdict.describe())}[/]" if verdict.replaced else escape(verdict.describe())
         table.add_row(escape(name), verdict.op_type, text, escape(", ".join(verdict.absorbed)))
     return table

@@ -25,9 +25,10 @@ _NEUTRAL: dict[str, set[int | str]] = {
 
 
 def operator(node: ir.Node) -> str:
-    """``Conv``, ``com.microsoft::FusedConv``; the domain of DeepReuseGemm goes without saying."""
+    """``Conv``, ``com.microsoft::FusedConv``; the domain of DeepReuseGemm, which no other has, goes without saying."""
     name = f"{node.op_type}:{node.overload}" if node.overload else node.op_type
-    return name if node.domain in ("", "ai.onnx", DOMAIN) else f"{node.domain}::{name}"
+    plain = node.domain in ("", "ai.onnx") or (node.domain, node.op_type) == (DOMAIN, OP_TYPE)
+    return name if plain else f"{node.domain}::{name}"
 
 
 def title(node: ir.Node) -> str:

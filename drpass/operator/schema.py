@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, TypeProto, defs, helper
 
 from drpass.operator.shapes import Dim, ShapeError, infer
-from drpass.operator.spec import ACTIVATIONS, DEFAULTS, DOMAIN, METHODS, OP_TYPE, SCOPES, TABLE_TYPES, VERSION
+from drpass.operator.spec import ACTIVATIONS, DEFAULTS, DOMAIN, LRN, METHODS, OP_TYPE, SCOPES, TABLE_TYPES, VERSION
 
 _OpSchema = defs.OpSchema
 _Option = _OpSchema.FormalParameterOption
@@ -20,11 +20,12 @@ optional activation, computed by deep reuse: similar sub-vectors share one centr
 
 
 def register() -> None:
-    """Make the schema known to the ``onnx`` package in this process; a second call does nothing."""
-    if not defs.has(OP_TYPE, VERSION, DOMAIN):
-        schema = _schema()
-        schema.set_type_and_shape_inference_function(_infer)
-        defs.register_schema(schema)
+    """Make the schemas known to the ``onnx`` package in this process; a second call does nothing."""
+    for name, make, infer_types in ((OP_TYPE, _schema, _infer), (LRN, _lrn_schema, _infer_same)):
+        if not defs.has(name, VERSION, DOMAIN):
+            schema = make()
+            schema.set_type_and_shape_inference_function(infer_types)
+            defs.register_schema(schema)
 
 
 def _schema() -> defs.OpSchema:
@@ -47,6 +48,28 @@ def _schema() -> defs.OpSchema:
         type_constraints=[("T", ["tensor(float)"], "float32 only"), ("I", ["tensor(int64)"], "counts")],
         attributes=_attributes(),
     )
+
+
+def _lrn_schema() -> defs.OpSchema:
+    parameter = _OpSchema.FormalParameter
+    numbers = {"alpha": 1e-4, "beta": 0.75, "bias": 1.0}
+    return _OpSchema(
+        LRN,
+        DOMAIN,
+        VERSION,
+        "Local response normalisation, with the formula and attributes of ONNX LRN.",
+        inputs=[parameter("X", "T", "[N, C, *spatial]")],
+        outputs=[parameter("Y", "T", "the shape of X")],
+        type_constraints=[("T", ["tensor(float)"], "float32 only")],
+        attributes=[
+            _OpSchema.Attribute("size", _AttrType.INT, "channels of the window", required=True),
+            *(_OpSchema.Attribute(name, helper.make_attribute(name, value), "") for name, value in numbers.items()),
+        ],
+    )
+
+
+def _infer_same(context: onnx.shape_inference.InferenceContext) -> None:
+    context.set_output_type(0, _tensor_type(TensorProto.FLOAT, _input_shape(context, 0)))
 
 
 def _attributes() -> list[defs.OpSchema.Attribute]:

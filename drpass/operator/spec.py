@@ -9,6 +9,7 @@ from typing import Any, Literal
 DOMAIN = "ai.drpass"
 VERSION = 1
 OP_TYPE = "DeepReuseGemm"
+LRN = "LRN"
 
 Method = Literal["exact", "lsh", "grid"]
 Scope = Literal["image", "batch"]

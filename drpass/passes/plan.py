@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from drpass.errors import DrpassError
-from drpass.operator.spec import ReuseParameters
+from drpass.operator.spec import LRN, ReuseParameters
 from drpass.passes.match import OP_TYPES, Candidate
 from drpass.rules.anchor import Match
 from drpass.shape_inference import Shapes, shape_of
@@ -27,7 +27,7 @@ MIN_ROWS = 256
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of one Conv, Gemm or MatMul."""
+    """What becomes of one Conv, Gemm, MatMul or LRN."""
 
     #: The node's name, or the name of its output where it has none.
     node: str
@@ -35,12 +35,18 @@ class Verdict:
     #: "" for the main graph, else the path of the subgraph or function.
     graph: str
     replaced: bool
-    #: None where the node is kept.
+    #: None where the node is kept, and for LRN, which has none.
     parameters: ReuseParameters | None
     #: Why it is kept; empty where it is replaced.
     reason: str
     #: Names of the nodes that were absorbed.
     absorbed: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """For tables: the parameters, ``exact`` where none are needed, or ``kept: reason``."""
+        if not self.replaced:
+            return f"kept: {self.reason}"
+        return self.parameters.describe() if self.parameters else "exact"
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -69,22 +75,22 @@ class Selection:
     def check(self, names: Iterable[str]) -> None:
         """Raise DrpassError for an unknown operator, or for an entry that matches none of ``names``."""
         for op_type in self.op_types:
-            if op_type not in OP_TYPES:
-                raise DrpassError(f"'{op_type}' can't be replaced; op types are {', '.join(OP_TYPES)}")
+            if op_type not in (*OP_TYPES, LRN):
+                raise DrpassError(f"'{op_type}' can't be replaced; op types are {', '.join((*OP_TYPES, LRN))}")
         known = sorted(set(names))
         for entry in (*self.include, *self.exclude):
             if not any(_matches(entry, name) for name in known):
                 near = difflib.get_close_matches(entry, known, n=3, cutoff=0.4) or known[:5]
                 hint = f"; there are {', '.join(near)}" if near else ""
-                raise DrpassError(f"'{entry}' matches no Conv, Gemm or MatMul node of the model{hint}")
+                raise DrpassError(f"'{entry}' matches no Conv, Gemm, MatMul or LRN node of the model{hint}")
 
-    def reason(self, candidate: Candidate) -> str:
+    def reason(self, name: str, op_type: str) -> str:
         """Why the user does not want the node replaced; empty if that is not so."""
-        if self.op_types and candidate.node.op_type not in self.op_types:
-            return f"op type {candidate.node.op_type} not chosen"
-        if any(_matches(entry, candidate.name) for entry in self.exclude):
+        if self.op_types and op_type not in self.op_types:
+            return f"op type {op_type} not chosen"
+        if any(_matches(entry, name) for entry in self.exclude):
             return "excluded by the user"
-        if self.include and not any(_matches(entry, candidate.name) for entry in self.include):
+        if self.include and not any(_matches(entry, name) for entry in self.include):
             return "not included by the user"
         return ""
 
@@ -118,7 +124,7 @@ def plan(
 def _reason(candidate: Candidate, shapes: Shapes, selection: Selection, parameters: ReuseParameters) -> str:
     if candidate.match is None:
         return candidate.reason
-    if reason := selection.reason(candidate):
+    if reason := selection.reason(candidate.name, candidate.node.op_type):
         return reason
     if parameters.method == "exact" or candidate.name in selection.include:
         return ""

@@ -76,6 +76,16 @@ struct Epilogue {
   int64_t y_channel, y_pixel;
 };
 
+// Local response normalisation of some pixels of one image, as ONNX LRN defines it:
+// y[c] = x[c] / (bias + scale * sum of x^2 over channels [c - before, c + after])^beta
+struct LrnBlock {
+  const float* x;  // channel 0 of the first pixel; pixels are neighbours
+  float* y;
+  int64_t channels, channel_stride, pixels;
+  int64_t before, after;
+  float scale, bias, beta;
+};
+
 struct KernelSet {
   const char* name;
   int64_t rows;  // output pixels per dense micro-kernel; divides kTile
@@ -91,6 +101,7 @@ struct KernelSet {
   void (*build_table)(const TableBlock& block);
   void (*add_rows)(const RowSums& sums);
   void (*epilogue)(const Epilogue& epilogue);
+  void (*lrn)(const LrnBlock& block);
 };
 
 // Name of the environment variable that forces a kernel set: reference, portable, avx2 or avx512.

@@ -17,6 +17,8 @@ inline F load(const float* p) { return _mm256_loadu_ps(p); }
 inline void store(float* p, F a) { _mm256_storeu_ps(p, a); }
 inline F set(float value) { return _mm256_set1_ps(value); }
 inline F add(F a, F b) { return _mm256_add_ps(a, b); }
+inline F div(F a, F b) { return _mm256_div_ps(a, b); }
+inline F sqrt(F a) { return _mm256_sqrt_ps(a); }
 inline F mul(F a, F b) { return _mm256_mul_ps(a, b); }
 inline F fused(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
 inline F mul_add(F a, F b, F c) { return fused(a, b, c); }

@@ -17,6 +17,8 @@ inline F load(const float* p) { return _mm512_loadu_ps(p); }
 inline void store(float* p, F a) { _mm512_storeu_ps(p, a); }
 inline F set(float value) { return _mm512_set1_ps(value); }
 inline F add(F a, F b) { return _mm512_add_ps(a, b); }
+inline F div(F a, F b) { return _mm512_div_ps(a, b); }
+inline F sqrt(F a) { return _mm512_sqrt_ps(a); }
 inline F mul(F a, F b) { return _mm512_mul_ps(a, b); }
 inline F fused(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
 inline F mul_add(F a, F b, F c) { return fused(a, b, c); }

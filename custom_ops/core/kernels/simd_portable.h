@@ -28,6 +28,8 @@ inline F load(const float* p) { return each<F>([&](int i) { return p[i]; }); }
 inline void store(float* p, F a) { std::memcpy(p, a.v, sizeof a.v); }
 inline F set(float value) { return each<F>([&](int) { return value; }); }
 inline F add(F a, F b) { return each<F>([&](int i) { return a.v[i] + b.v[i]; }); }
+inline F div(F a, F b) { return each<F>([&](int i) { return a.v[i] / b.v[i]; }); }
+inline F sqrt(F a) { return each<F>([&](int i) { return std::sqrt(a.v[i]); }); }
 inline F mul(F a, F b) { return each<F>([&](int i) { return a.v[i] * b.v[i]; }); }
 // Fused everywhere (in software on x86-64 without FMA): the hash must round alike on every machine.
 inline F fused(F a, F b, F c) { return each<F>([&](int i) { return std::fma(a.v[i], b.v[i], c.v[i]); }); }

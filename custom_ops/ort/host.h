@@ -1,0 +1,55 @@
+// What every operator of the library borrows from ONNX Runtime: threads, memory, names and errors.
+#pragma once
+
+#include <exception>
+#include <string>
+
+#include "core/resources.h"
+#include "ort/api.h"
+
+namespace drpass {
+
+// The session's own threads. What a task throws must not pass through ONNX Runtime's thread pool.
+class PoolExecutor : public Executor {
+ public:
+  explicit PoolExecutor(const OrtKernelContext* context) : context_(context) {}
+
+ private:
+  void run_erased(size_t count, Function function, const void* context) override;
+
+  const OrtKernelContext* context_;
+};
+
+class ArenaMemory : public Memory {
+ public:
+  explicit ArenaMemory(OrtAllocator* allocator) : allocator_(allocator) {}
+  void* allocate(size_t bytes) override {
+    void* block = allocator_->Alloc(allocator_, bytes);
+    if (!block) throw std::bad_alloc();
+    return block;
+  }
+  void release(void* block) override { allocator_->Free(allocator_, block); }
+
+ private:
+  OrtAllocator* allocator_;
+};
+
+std::string node_name(const OrtKernelInfo* info);
+
+// The status that reports an exception of `op_type` node `node`.
+OrtStatus* make_status(const char* op_type, const std::string& node, const std::exception& error);
+
+// For CreateKernelV2: makes the kernel of a node, or the status that says why not.
+template <typename Kernel>
+OrtStatus* create_kernel(const char* op_type, const OrtKernelInfo* info, void** kernel) noexcept {
+  std::string name;
+  try {
+    name = node_name(info);
+    *kernel = new Kernel(info);
+  } catch (const std::exception& error) {
+    return make_status(op_type, name, error);
+  }
+  return nullptr;
+}
+
+}  // namespace drpass

@@ -1,0 +1,45 @@
+#include "ort/lrn.h"
+
+#include <stdexcept>
+
+#include "core/geometry.h"
+#include "ort/attributes.h"
+#include "ort/host.h"
+#include "ort/shape_inference.h"
+
+namespace drpass {
+
+LrnKernel::LrnKernel(const OrtKernelInfo* info)
+    : name_(node_name(info)), parameters_(read_lrn_parameters(info)), kernels_(choose_kernels()) {}
+
+OrtStatus* LrnKernel::ComputeV2(OrtKernelContext* context) noexcept {
+  try {
+    run(context);
+  } catch (const std::exception& error) {
+    return make_status("LRN", name_, error);
+  }
+  return nullptr;
+}
+
+void LrnKernel::run(OrtKernelContext* raw) const {
+  Ort::KernelContext context(raw);
+  const auto x = context.GetInput(0);
+  const std::vector<int64_t> shape = x.GetTensorTypeAndShapeInfo().GetShape();
+  if (shape.size() < 2) throw std::invalid_argument("X has rank " + std::to_string(shape.size()) + ", but LRN needs [N, C, ...]");
+  int64_t pixels = 1;
+  for (size_t axis = 2; axis < shape.size(); ++axis) pixels *= shape[axis];
+  float* y = context.GetOutput(0, shape).GetTensorMutableData<float>();
+  PoolExecutor executor(raw);
+  local_response_normalization(parameters_, shape[0], shape[1], pixels, x.GetTensorData<float>(), y, kernels_, executor);
+}
+
+LrnOp::LrnOp() {
+  version = kOrtApiVersion;
+  InferOutputShapeFn = [](const OrtCustomOp*, OrtShapeInferContext* context) { return infer_same_shape(context); };
+}
+
+OrtStatus* LrnOp::CreateKernelV2(const OrtApi&, const OrtKernelInfo* info, void** kernel) const noexcept {
+  return create_kernel<LrnKernel>(GetName(), info, kernel);
+}
+
+}  // namespace drpass
