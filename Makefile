@@ -23,7 +23,7 @@ endif
 # The demonstration: where its files go, the parameters of the rewrite, and real images: CIFAR-10 test images where
 # DRPASS_DATA has them, else photographs that an installed package ships.
 DEMO := build/demo
-DEMO_PARAMETERS := --scope batch --step 0.1
+DEMO_PARAMETERS := --scope batch --step 0.5 --include '*conv2*' --include '*norm*'
 DEMO_DATA := --preprocess models/cifarnet.toml \
   --data $(or $(wildcard $(DRPASS_DATA)/cifar10-test.tar.xz),photographs)
 

@@ -11,13 +11,12 @@
 namespace drpass {
 namespace {
 
-// Bytes of tables that one pass of the reconstruction reads.
+// Bytes of tables that one pass of the reconstruction reads: half of a common L2 cache. A pass reads the tables of at
+// least one span of sub-vector groups, whatever their size.
 constexpr int64_t kTableBytes = 512 * 1024;
-// Sub-vector groups of a pass, even where their tables are larger: the cost of a pass is shared.
-// A table of this size is still read in rows of four panels: it is then the last-level cache that holds it, but its
-// frequent rows stay nearer.
+// A table of up to this size is still read in rows of four panels: the last-level cache holds it then, but its frequent
+// rows stay nearer, and long rows share the cost of finding them.
 constexpr int64_t kWideTableBytes = 4096 * 1024;
-constexpr size_t kPassGroups = 2;
 
 class Reconstruction {
  public:
@@ -135,8 +134,7 @@ class Reconstruction {
   std::vector<size_t> split_passes(int64_t width) const {
     std::vector<size_t> bounds{0};
     for (size_t i = 1; i < c_.reuse.size(); ++i)
-      if (i - bounds.back() >= kPassGroups && (i - bounds.back()) % narrow_span(g_) == 0 &&
-          table_bytes(bounds.back(), i + 1, width) > kTableBytes)
+      if ((i - bounds.back()) % narrow_span(g_) == 0 && table_bytes(bounds.back(), i + 1, width) > kTableBytes)
         bounds.push_back(i);
     bounds.push_back(c_.reuse.size());
     return bounds;

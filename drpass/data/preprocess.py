@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -67,8 +68,9 @@ class Preprocess:
         return len(self.channels)
 
     @classmethod
-    def from_toml(cls, path: Path) -> Preprocess:
+    def from_toml(cls, path: str | os.PathLike[str]) -> Preprocess:
         """Read a TOML file whose keys are the fields of this class. Raises DrpassError on any other key."""
+        path = Path(path)
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:

@@ -10,7 +10,7 @@ namespace drpass {
 // Output pixels are worked on in tiles of this many; a multiple of every kernel set's `rows`.
 constexpr int64_t kTile = 96;
 // Clusters whose table rows are computed at a time.
-constexpr int64_t kTableChunk = 256;
+constexpr int64_t kTableChunk = 128;
 // Pixels are hashed in blocks of this many.
 constexpr int64_t kBlock = 256;
 // The widest vector of any kernel set: planes given to the hash are readable for at least this many values.
