@@ -18,6 +18,9 @@ constexpr int64_t kTableBytes = 512 * 1024;
 // rows stay nearer, and long rows share the cost of finding them.
 constexpr int64_t kWideTableBytes = 4096 * 1024;
 
+// A pass that replaces fewer multiply-adds than this takes less time than waking threads for it.
+constexpr int64_t kWorkToSpread = 4 * 1000 * 1000;
+
 class Reconstruction {
  public:
   Reconstruction(const Call& call, const Instance& instance, int64_t group, const RowGrid& grid,
@@ -34,33 +37,48 @@ class Reconstruction {
     if (call.tap_sums) choose_scales();
   }
 
-  // Tables are built for some sub-vector groups at a time; between such passes the sums rest in acc.
+  // Ranges of panels are independent tasks; where there is only one, the stages within are spread instead, if there is
+  // enough to do. None of this shows in the result.
   void run() {
-    const int64_t wide = panels_per_range();
-    for (int64_t panel = 0; panel < g_.panels(); panel += wide) {
-      const int64_t panels = std::min(wide, g_.panels() - panel), width = row_width(panels);
-      const std::vector<size_t> passes = split_passes(width);
-      const bool keep = passes.size() > 2 || dense_.count;
-      Scratch<float> acc(call_.memory, keep ? tiles_ * kTile * width : 0);
-      if (dense_.count)
-        executor_.run(tiles_, [&](size_t index) {
-          dense_tile(call_, instance_, tile_at(g_, instance_, index), group_, dense_, panel, panels,
-                     acc.data() + index * kTile * width, width);
-        });
-      for (size_t pass = 0; pass + 1 < passes.size(); ++pass)
-        run_pass(passes[pass], passes[pass + 1], panel, panels, keep ? acc.data() : nullptr);
+    const int64_t wide = panels_per_range(), ranges = (g_.panels() + wide - 1) / wide;
+    const auto run_one = [&](int64_t range, Executor& executor) {
+      run_range(range * wide, std::min(wide, g_.panels() - range * wide), executor);
+    };
+    if (ranges == 1) {
+      SerialExecutor serial;
+      const int64_t passes = static_cast<int64_t>(split_passes(row_width(wide)).size()) - 1;
+      return run_one(0, dense_work() / passes < kWorkToSpread ? static_cast<Executor&>(serial) : executor_);
     }
+    executor_.run(ranges, [&](size_t range) {
+      SerialExecutor serial;
+      run_one(static_cast<int64_t>(range), serial);
+    });
   }
 
  private:
+  // Tables are built for some sub-vector groups at a time; between such passes the sums rest in acc.
+  void run_range(int64_t panel, int64_t panels, Executor& executor) {
+    const int64_t width = row_width(panels);
+    const std::vector<size_t> passes = split_passes(width);
+    const bool keep = passes.size() > 2 || dense_.count;
+    Scratch<float> acc(call_.memory, keep ? tiles_ * kTile * width : 0);
+    if (dense_.count)
+      executor.run(tiles_, [&](size_t index) {
+        dense_tile(call_, instance_, tile_at(g_, instance_, index), group_, dense_, panel, panels,
+                   acc.data() + index * kTile * width, width);
+      });
+    for (size_t pass = 0; pass + 1 < passes.size(); ++pass)
+      run_pass(passes[pass], passes[pass + 1], panel, panels, keep ? acc.data() : nullptr, executor);
+  }
+
   // Sub-vector groups reuse[begin, end) for a range of panels.
-  void run_pass(size_t begin, size_t end, int64_t panel, int64_t panels, float* kept) {
+  void run_pass(size_t begin, size_t end, int64_t panel, int64_t panels, float* kept, Executor& executor) {
     const int64_t width = row_width(panels);
     Scratch<char> tables(call_.memory, table_bytes(begin, end, width));
     Scratch<TableView> views(call_.memory, end - begin);
-    build_tables(begin, end, panel, panels, tables.data(), views.data());
+    build_tables(begin, end, panel, panels, tables.data(), views.data(), executor);
     const bool first = begin == 0 && !dense_.count, last = end == c_.reuse.size();
-    executor_.run(tiles_, [&](size_t index) {
+    executor.run(tiles_, [&](size_t index) {
       const Tile tile = tile_at(g_, instance_, index);
       Scratch<float> local(call_.memory, kept ? 0 : kTile * width);
       float* acc = kept ? kept + index * kTile * width : local.data();
@@ -74,7 +92,8 @@ class Reconstruction {
     });
   }
 
-  void build_tables(size_t begin, size_t end, int64_t panel, int64_t panels, char* tables, TableView* views) {
+  void build_tables(size_t begin, size_t end, int64_t panel, int64_t panels, char* tables, TableView* views,
+                    Executor& executor) {
     const int64_t width = row_width(panels), row_bytes = g_.taps() * width * element_bytes();
     struct Chunk {
       int64_t k, cluster, count;
@@ -92,7 +111,7 @@ class Reconstruction {
       tables += count * row_bytes;
     }
     const int64_t tap_stride = g_.group_channels() * kPanel, panel_stride = g_.taps() * tap_stride;
-    executor_.run(chunks.size(), [&](size_t index) {
+    executor.run(chunks.size(), [&](size_t index) {
       const Chunk& chunk = chunks[index];
       const int64_t length = g_.sub_vector_size(chunk.k);
       const float* weights = call_.tensors.w + (group_ * g_.panels() + panel) * panel_stride +
@@ -111,6 +130,11 @@ class Reconstruction {
     narrow_ = std::all_of(scale_.begin(), scale_.end(), [](float scale) { return std::isfinite(scale); });
     for (float scale : scale_) inverse_scale_.push_back(std::isnormal(scale) ? 1.0f / scale : 0.0f);
     scale_.resize(scale_.size() + kPanel, 0.0f);  // a row of 16-bit elements may be a panel longer
+  }
+
+  // Multiply-adds of the dense product.
+  int64_t dense_work() const {
+    return instance_.images * g_.output_pixels() * g_.taps() * g_.group_channels() * g_.group_outputs();
   }
 
   int64_t element_bytes() const { return narrow_ ? sizeof(int16_t) : sizeof(float); }
