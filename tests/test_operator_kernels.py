@@ -107,6 +107,14 @@ def test_kernel_sets_agree_with_the_reference(case: Case, parameters: dict) -> N
 
 
 @settings(max_examples=60, deadline=None)
+@given(convolutions(), methods())
+def test_thread_counts_give_the_same_bytes(case: Case, parameters: dict) -> None:
+    model = case.reuse_model(**parameters)
+    results = [case.run(model, threads=threads)[0].tobytes() for threads in (1, 2, 3)]
+    assert results[0] == results[1] == results[2]
+
+
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_matrix_form_equals_numpy(data: st.DataObject) -> None:
     draw = data.draw
