@@ -155,6 +155,15 @@ def test_a_limited_selection_is_balanced_over_classes(groups: list[int], limit: 
 # Pictures
 
 
+def test_one_picture(tmp_path: Path) -> None:
+    image = picture(5, 4)
+    image.save(tmp_path / "one.png")
+    data = open_data(tmp_path / "one.png", [spec("N", 3, 4, 5)], labels="auto")
+    (batch,) = data.batches()
+    assert (data.n, batch.names, batch.labels) == (1, ["one.png"], None)
+    np.testing.assert_array_equal(batch.feeds["x"][0].transpose(1, 2, 0), np.asarray(image, np.float32))
+
+
 def test_folder_of_class_folders(classes: Path) -> None:
     data = open_data(classes, [spec("N", 3, 10, 12)], batch=4)
     pixels, labels, names = everything(data)

@@ -28,8 +28,8 @@ DataOption = Annotated[
     str | None,
     _option(
         "--data",
-        "Folder or tar archive of pictures, .npz file, `photographs` (shipped with installed packages) or `random`. "
-        "Default: photographs if the model takes pictures, else random.",
+        "Picture, folder or tar archive of pictures, .npz file, `photographs` (shipped with installed packages) or "
+        "`random`. Default: photographs if the model takes pictures, else random.",
         metavar="PATH",
     ),
 ]

@@ -93,7 +93,9 @@ def _read_array(path: Path, name: str) -> Array:
     except OSError as error:
         raise DrpassError(f"can't read {path}: {error.strerror or error}") from error
     except (ValueError, EOFError, MemoryError) as error:
-        raise DrpassError(f"{path} is not a complete .npy or .npz file of numbers: {error}") from error
+        # numpy's text goes on to recommend loading pickled objects, which runs what is in them.
+        reason = str(error).split(". If you trust", 1)[0]
+        raise DrpassError(f"{path} is not a complete .npy or .npz file of numbers: {reason}") from error
     return np.asarray(array)
 
 

@@ -1,4 +1,4 @@
-"""Where pictures are read from: a folder or a tar archive, neither of them trusted, and how they are decoded."""
+"""Where pictures are read from: a file, a folder or a tar archive, none of them trusted, and how they are decoded."""
 
 from __future__ import annotations
 
@@ -79,6 +79,20 @@ def folder_reader(root: Path) -> ReadPicture:
             raise DrpassError(f"can't read {path}: {error.strerror}") from error
 
     return read
+
+
+def names_in(path: Path) -> list[str]:
+    """The pictures of a folder or tar archive, sorted, or the one picture that the path is."""
+    if path.is_dir():
+        return folder_names(path)
+    return [path.name] if is_picture(path.name) else tar_names(path)
+
+
+def reader_of(path: Path, names: Iterable[str]) -> ReadPicture:
+    """Reads these pictures of `names_in`."""
+    if path.is_dir():
+        return folder_reader(path)
+    return folder_reader(path.parent) if is_picture(path.name) else tar_reader(path, names)
 
 
 def tar_names(path: Path) -> list[str]:

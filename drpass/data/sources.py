@@ -37,10 +37,10 @@ def open_data(
 ) -> Data:
     """Open the data for a model with these inputs.
 
-    ``source``: a folder or tar archive of pictures, an .npz file of the inputs by name (with ``labels`` if it has an
-    array of that name), ``"photographs"`` or ``"random"``; None means photographs if the model takes pictures, else
-    random numbers. ``limit``: use at most this many samples, evenly spread. ``batch``: samples a run (None: the
-    model's fixed batch, else 1). Raises DrpassError if the data can't be read or does not fit the model.
+    ``source``: a picture, a folder or tar archive of pictures, an .npz file of the inputs by name (with ``labels`` if
+    it has an array of that name), ``"photographs"`` or ``"random"``; None means photographs if the model takes
+    pictures, else random numbers. ``limit``: use at most this many samples, evenly spread. ``batch``: samples a run
+    (None: the model's fixed batch, else 1). Raises DrpassError if the data can't be read or does not fit the model.
     """
     if limit is not None and limit < 1:
         raise DrpassError(f"the limit must be at least 1, not {limit}")
@@ -53,7 +53,9 @@ def open_data(
         return _photographs(inputs, preprocess, limit, batch_size(inputs, batch))
     path = Path(source)
     if not path.exists():
-        raise DrpassError(f"{path} does not exist; give a folder, a tar archive, an .npz file, photographs or random")
+        raise DrpassError(
+            f"{path} does not exist; give a picture, a folder, a tar archive, an .npz file, photographs or random"
+        )
     if path.is_file() and zipfile.is_zipfile(path):
         return array_data(path, inputs, limit, batch)
     return _pictures(path, inputs, preprocess, labels, limit, batch_size(inputs, batch))
@@ -77,13 +79,13 @@ def _pictures(
 ) -> Data:
     target = picture_input(inputs, preprocess.depth)
     preprocess, size = fitting(preprocess, target)
-    names = pictures.folder_names(path) if path.is_dir() else pictures.tar_names(path)
+    names = pictures.names_in(path)
     if not names:
         raise DrpassError(f"{path} has no pictures ({', '.join(pictures.SUFFIXES)})")
     classes, label_words = labels_of(names, labels)
     chosen = balanced(list(range(len(names))), classes or [0] * len(names), limit)
     chosen_names = [names[index] for index in chosen]
-    decode = pictures.folder_reader(path) if path.is_dir() else pictures.tar_reader(path, chosen_names)
+    decode = pictures.reader_of(path, chosen_names)
 
     def read(index: int) -> npt.NDArray[np.float32]:
         image = decode(chosen_names[index])
