@@ -35,6 +35,8 @@ def open_session(
     """
     if threads is not None and not 1 <= threads <= 1024:
         raise DrpassError(f"the number of threads must be between 1 and 1024, not {threads}")
+    # What fails is said in one line by the DrpassError; the runtime's own log would come beside it.
+    ort.set_default_logger_severity(4)
     options = runtime.session_options(threads)
     # Sessions that are run in turn must not disturb each other: idle threads sleep once a run has ended.
     options.add_session_config_entry("session.force_spinning_stop", "1")
