@@ -25,7 +25,8 @@ void LrnKernel::run(OrtKernelContext* raw) const {
   Ort::KernelContext context(raw);
   const auto x = context.GetInput(0);
   const std::vector<int64_t> shape = x.GetTensorTypeAndShapeInfo().GetShape();
-  if (shape.size() < 2) throw std::invalid_argument("X has rank " + std::to_string(shape.size()) + ", but LRN needs [N, C, ...]");
+  if (shape.size() < 2)
+    throw std::invalid_argument("X has rank " + std::to_string(shape.size()) + ", but LRN needs [N, C, ...]");
   int64_t pixels = 1;
   for (size_t axis = 2; axis < shape.size(); ++axis) pixels *= shape[axis];
   float* y = context.GetOutput(0, shape).GetTensorMutableData<float>();
