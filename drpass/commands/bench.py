@@ -28,6 +28,7 @@ EXAMPLES = """
 _BATCHES = 8
 
 
+@options.with_data_options
 def command(
     original: Annotated[Path, typer.Argument(help="The ONNX file before rewriting.", show_default=False)],
     rewritten: Annotated[Path, typer.Argument(help="The ONNX file after rewriting.", show_default=False)],
@@ -36,20 +37,8 @@ def command(
     warmup: Annotated[int, typer.Option(help="Pairs before that, not counted.")] = 3,
     provider: Annotated[str, typer.Option(help="Where both run: cpu or cuda.")] = "cpu",
     json: Annotated[bool, typer.Option("--json", help="Print JSON, with every time.")] = False,
-    data: options.DataOption = None,
-    labels: options.LabelsOption = "auto",
-    limit: options.LimitOption = None,
-    batch: options.BatchOption = None,
-    shape: options.ShapeOption = None,
-    seed: options.SeedOption = 0,
-    preprocess: options.PreprocessOption = None,
-    resize: options.ResizeOption = None,
-    crop: options.CropOption = None,
-    channels: options.ChannelsOption = None,
-    scale: options.ScaleOption = None,
-    mean: options.MeanOption = None,
-    std: options.StdOption = None,
-    pad: options.PadOption = None,
+    *,
+    source: options.DataOptions,
 ) -> int | None:
     """Time a rewritten model against its original: paired runs in turn, on the same inputs and threads."""
     from functools import partial
@@ -57,10 +46,6 @@ def command(
     from drpass.benchmark import bench
     from drpass.execution import Provider
 
-    steps = options.read_preprocess(
-        preprocess, resize=resize, crop=crop, channels=channels, scale=scale, mean=mean, std=std, pad=pad
-    )
-    source = options.DataOptions(data, labels, limit, batch, shape, seed, steps)
     report = bench(
         original,
         rewritten,

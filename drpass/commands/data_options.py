@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -102,6 +104,46 @@ class DataOptions:
             batch=self.batch,
             seed=self.seed,
         )
+
+
+def read_options(
+    data: DataOption = None,
+    labels: LabelsOption = "auto",
+    limit: LimitOption = None,
+    batch: BatchOption = None,
+    shape: ShapeOption = None,
+    seed: SeedOption = 0,
+    preprocess: PreprocessOption = None,
+    resize: ResizeOption = None,
+    crop: CropOption = None,
+    channels: ChannelsOption = None,
+    scale: ScaleOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    pad: PadOption = None,
+) -> DataOptions:
+    """The options that `with_data_options` adds to a command: this signature is the one list of them."""
+    steps = read_preprocess(
+        preprocess, resize=resize, crop=crop, channels=channels, scale=scale, mean=mean, std=std, pad=pad
+    )
+    return DataOptions(data, labels, limit, batch, shape, seed, steps)
+
+
+def with_data_options(command: Callable[..., int | None]) -> Callable[..., int | None]:
+    """Give a command the parameters of `read_options` in place of its parameter ``source``, which gets their result."""
+    added = inspect.signature(read_options, eval_str=True).parameters
+    own = inspect.signature(command, eval_str=True)
+
+    @functools.wraps(command)
+    def run(**values: Any) -> int | None:
+        source = read_options(**{name: values.pop(name) for name in added})
+        return command(source=source, **values)
+
+    parameters = [parameter for parameter in own.parameters.values() if parameter.name != "source"]
+    signature = own.replace(parameters=[*parameters, *added.values()])
+    run.__signature__ = signature  # type: ignore[attr-defined]  # what typer reads the options from
+    run.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    return run
 
 
 def read_preprocess(file: Path | None, **flags: Any) -> Preprocess:

@@ -28,6 +28,7 @@ EXAMPLES = """
 """
 
 
+@options.with_data_options
 def command(
     model: Annotated[Path, typer.Argument(help="The ONNX file to run.", show_default=False)],
     inputs: Annotated[
@@ -48,22 +49,11 @@ def command(
         int | None, typer.Option(help="Threads an operator. Default: ONNX Runtime's choice.", show_default=False)
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    data: options.DataOption = None,
-    labels: options.LabelsOption = "auto",
-    limit: options.LimitOption = None,
-    batch: options.BatchOption = None,
-    shape: options.ShapeOption = None,
-    seed: options.SeedOption = 0,
-    preprocess: options.PreprocessOption = None,
-    resize: options.ResizeOption = None,
-    crop: options.CropOption = None,
-    channels: options.ChannelsOption = None,
-    scale: options.ScaleOption = None,
-    mean: options.MeanOption = None,
-    std: options.StdOption = None,
-    pad: options.PadOption = None,
+    *,
+    source: options.DataOptions,
 ) -> int | None:
     """Run a model, say where it ran, and show or save what it gives. Without --limit: one batch."""
+    from dataclasses import replace
     from functools import partial
 
     from drpass.data import array_files
@@ -71,15 +61,13 @@ def command(
     from drpass.files import refuse_same_file
     from drpass.inference import infer, save_outputs
 
-    if sum((bool(inputs), random, data is not None)) > 1:
+    if sum((bool(inputs), random, source.data is not None)) > 1:
         raise DrpassError("give only one of --input, --random and --data")
     files = dict(_named_file(text) for text in inputs or ())
     if output:
         refuse_same_file(output, [model, *files.values()], overwrite=False)
-    steps = options.read_preprocess(
-        preprocess, resize=resize, crop=crop, channels=channels, scale=scale, mean=mean, std=std, pad=pad
-    )
-    source = options.DataOptions("random" if random else data, labels, limit, batch, shape, seed, steps)
+    if random:
+        source = replace(source, data="random")
     result = infer(
         model,
         partial(array_files, files) if files else partial(source.open, default_batches=1),

@@ -35,6 +35,7 @@ def _limit(name: str, help_: str) -> typer.models.OptionInfo:
     return option
 
 
+@options.with_data_options
 def command(
     original: Annotated[Path, typer.Argument(help="The ONNX file before rewriting.", show_default=False)],
     rewritten: Annotated[Path, typer.Argument(help="The ONNX file after rewriting.", show_default=False)],
@@ -57,32 +58,17 @@ def command(
         int | None, typer.Option(help="Threads an operator. Default: ONNX Runtime's choice.", show_default=False)
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    data: options.DataOption = None,
-    labels: options.LabelsOption = "auto",
-    limit: options.LimitOption = None,
-    batch: options.BatchOption = None,
-    shape: options.ShapeOption = None,
-    seed: options.SeedOption = 0,
-    preprocess: options.PreprocessOption = None,
-    resize: options.ResizeOption = None,
-    crop: options.CropOption = None,
-    channels: options.ChannelsOption = None,
-    scale: options.ScaleOption = None,
-    mean: options.MeanOption = None,
-    std: options.StdOption = None,
-    pad: options.PadOption = None,
+    *,
+    source: options.DataOptions,
 ) -> int | None:
     """Compare a rewritten model with its original on the same data: errors, classes, accuracy."""
     from drpass.execution import Provider
     from drpass.validation import Thresholds, validate
 
-    steps = options.read_preprocess(
-        preprocess, resize=resize, crop=crop, channels=channels, scale=scale, mean=mean, std=std, pad=pad
-    )
     report = validate(
         original,
         rewritten,
-        options.DataOptions(data, labels, limit, batch, shape, seed, steps).open,
+        source.open,
         layers=layers,
         thresholds=Thresholds(max_abs, max_rel, min_sqnr, min_psnr, min_top1_agreement, max_accuracy_loss),
         peak=peak,
