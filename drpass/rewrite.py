@@ -80,7 +80,9 @@ def rewrite(
     op_types: Iterable[str] = (),
     shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> RewriteResult:
-    """Replace Conv, Gemm and MatMul nodes by DeepReuseGemm nodes that absorb what follows; ``model`` is not changed.
+    """Replace Conv, Gemm and MatMul by DeepReuseGemm nodes that absorb what follows, and LRN by the library's own.
+
+    ``model`` is not changed.
 
     Args:
         model: a path, a protobuf message or an IR model.
@@ -88,7 +90,7 @@ def rewrite(
         include: names or patterns; if given, only nodes that match one are replaced. An exact name also replaces a node
             that is not expected to become faster.
         exclude: names or patterns of nodes to keep.
-        op_types: a subset of Conv, Gemm and MatMul to restrict the rewriting to.
+        op_types: a subset of Conv, Gemm, MatMul and LRN to restrict the rewriting to.
         shapes: sizes of inputs with symbolic dimensions, by input name; used for the decisions only.
 
     Raises:

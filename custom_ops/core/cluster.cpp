@@ -243,7 +243,7 @@ float cell_edge(const Call& call, const Instance& instance, Executor& executor) 
 Clusters find_clusters(const Call& call, const Instance& instance, int64_t group, int64_t sub_group, float edge,
                        int32_t* ids) {
   const Method method = call.parameters.method;
-  if (method == Method::exact || (method == Method::grid && !std::isnormal(edge))) return Clusters();
+  if (method == Method::grid && !std::isnormal(edge)) return Clusters();
   const bool one_word = method == Method::lsh || call.geometry.sub_vector_size(sub_group) <= 4;
   if (one_word) return Clusterer<1>(call, instance, group, sub_group, edge).run(ids);
   return Clusterer<0>(call, instance, group, sub_group, edge).run(ids);

@@ -1,5 +1,7 @@
 #include "core/engine.h"
 
+#include <optional>
+
 #include "core/reconstruct.h"
 #include "core/table_scale.h"
 
@@ -9,12 +11,9 @@ namespace {
 // With at least this many scope instances each is a task of its own; with fewer the stages within are spread.
 constexpr int64_t kScopesToSpread = 4;
 
-Clustering find_all_clusters(const Call& call, const Instance& instance, int64_t group, float edge,
-                             const RowGrid& grid, Executor& executor) {
+void find_all_clusters(const Call& call, const Instance& instance, int64_t group, float edge, const RowGrid& grid,
+                       Executor& executor, Clustering& result) {
   const int64_t sub_groups = call.geometry.sub_groups(), pixels = instance.images * call.geometry.pixels();
-  Clustering result;
-  result.clusters.resize(sub_groups);
-  if (call.parameters.method == Method::exact) return result;
   result.rows = Scratch<int32_t>(call.memory, sub_groups * grid.size());
   executor.run(sub_groups, [&](size_t k) {
     Scratch<int32_t> ids(call.memory, pixels);
@@ -23,7 +22,6 @@ Clustering find_all_clusters(const Call& call, const Instance& instance, int64_t
   });
   for (int64_t k = 0; k < sub_groups; ++k)
     if (result.clusters[k].count > 0) result.reuse.push_back(k);
-  return result;
 }
 
 // A group none of whose sub-vector groups has clusters.
@@ -42,9 +40,12 @@ void run_scope(const Call& call, int64_t scope, Executor& executor) {
   const Geometry& g = call.geometry;
   const Instance instance{scope * g.scope_images(), g.scope_images()};
   const float edge = call.parameters.method == Method::grid ? cell_edge(call, instance, executor) : 0.0f;
-  const RowGrid grid(g, instance);
+  std::optional<RowGrid> grid;
+  if (call.parameters.method != Method::exact) grid.emplace(g, instance);
   for (int64_t group = 0; group < g.groups; ++group) {
-    const Clustering clustering = find_all_clusters(call, instance, group, edge, grid, executor);
+    Clustering clustering;
+    clustering.clusters.resize(g.sub_groups());
+    if (grid) find_all_clusters(call, instance, group, edge, *grid, executor, clustering);
     if (call.tensors.stats)
       for (int64_t k = 0; k < g.sub_groups(); ++k)
         call.tensors.stats[(scope * g.groups + group) * g.sub_groups() + k] = clustering.clusters[k].count;
@@ -52,7 +53,7 @@ void run_scope(const Call& call, int64_t scope, Executor& executor) {
     if (clustering.reuse.empty())
       run_dense(call, instance, group, dense, executor);
     else
-      reconstruct(call, instance, group, grid, clustering, dense, executor);
+      reconstruct(call, instance, group, *grid, clustering, dense, executor);
   }
 }
 

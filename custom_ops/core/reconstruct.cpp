@@ -127,8 +127,8 @@ class Reconstruction {
     std::vector<const float*> magnitudes;
     for (const Clusters& clusters : c_.clusters) magnitudes.push_back(clusters.magnitudes.data());
     scale_ = narrow_scales(g_, call_.tap_sums, group_, c_.reuse, magnitudes);
-    narrow_ = std::all_of(scale_.begin(), scale_.end(), [](float scale) { return std::isfinite(scale); });
-    for (float scale : scale_) inverse_scale_.push_back(std::isnormal(scale) ? 1.0f / scale : 0.0f);
+    narrow_ = !scale_.empty();
+    for (float scale : scale_) inverse_scale_.push_back(inverse_scale(scale));
     scale_.resize(scale_.size() + kPanel, 0.0f);  // a row of 16-bit elements may be a panel longer
   }
 

@@ -141,9 +141,7 @@ struct Reference {
       }
       magnitudes.push_back(largest[k].data());
     }
-    const Vector scales = narrow_scales(g, sum_tap_magnitudes(g, t.w).data(), group, reuse, magnitudes);
-    const bool finite = std::all_of(scales.begin(), scales.end(), [](float scale) { return std::isfinite(scale); });
-    return finite ? scales : Vector();
+    return narrow_scales(g, sum_tap_magnitudes(g, t.w).data(), group, reuse, magnitudes);
   }
 
   // Algorithm, steps 6 and 7, for one output value.
@@ -167,10 +165,7 @@ struct Reference {
         float row = 0;
         for (size_t l = 0; l < centroid.size(); ++l)
           row = std::fma(centroid[l], w(group, m, tap, g.sub_vector_begin(k) + static_cast<int64_t>(l)), row);
-        if (!units.empty()) {
-          const float inverse = std::isnormal(units[m]) ? 1.0f / units[m] : 0.0f;
-          row = std::nearbyint(row * inverse) * units[m];
-        }
+        if (!units.empty()) row = std::nearbyint(row * inverse_scale(units[m])) * units[m];
         sum += row;
       }
     }

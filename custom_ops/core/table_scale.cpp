@@ -32,7 +32,10 @@ std::vector<float> narrow_scales(const Geometry& g, const float* tap_sums, int64
         }
     for (size_t m = 0; m < width; ++m) scale[m] = std::max(scale[m], bound[m] / units);
   }
-  return scale;
+  const bool finite = std::all_of(scale.begin(), scale.end(), [](float unit) { return std::isfinite(unit); });
+  return finite ? scale : std::vector<float>();
 }
+
+float inverse_scale(float scale) { return std::isnormal(scale) ? 1.0f / scale : 0.0f; }
 
 }  // namespace drpass

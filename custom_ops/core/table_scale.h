@@ -15,8 +15,12 @@ inline int64_t narrow_span(const Geometry& geometry) { return geometry.taps() < 
 
 // scale[16 * panels] for a group: for every span of the sub-vector groups in `reuse`, the sum over its channels of
 // magnitude times tap sum bounds what can be added up; the largest such bound is 32767 units, less the rounding of the
-// rows. magnitudes[k] are the largest |centroid| of each channel of sub-vector group k. Not finite where a bound is not.
+// rows. magnitudes[k] are the largest |centroid| of each channel of sub-vector group k. Empty if a bound is not finite:
+// the tables are then of float.
 std::vector<float> narrow_scales(const Geometry& geometry, const float* tap_sums, int64_t group,
                                  const std::vector<int64_t>& reuse, const std::vector<const float*>& magnitudes);
+
+// What values are multiplied with to be in units of `scale`; 0 where nothing but zeros can be stored.
+float inverse_scale(float scale);
 
 }  // namespace drpass

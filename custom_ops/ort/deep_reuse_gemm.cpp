@@ -34,12 +34,7 @@ DeepReuseGemmKernel::DeepReuseGemmKernel(const OrtKernelInfo* info)
 }
 
 OrtStatus* DeepReuseGemmKernel::ComputeV2(OrtKernelContext* context) noexcept {
-  try {
-    run(context);
-  } catch (const std::exception& error) {
-    return make_status("DeepReuseGemm", name_, error);
-  }
-  return nullptr;
+  return run_guarded("DeepReuseGemm", name_, [&] { run(context); });
 }
 
 // Inputs and outputs of one call; throws where a shape does not fit.

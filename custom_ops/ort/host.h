@@ -39,17 +39,25 @@ std::string node_name(const OrtKernelInfo* info);
 // The status that reports an exception of `op_type` node `node`.
 OrtStatus* make_status(const char* op_type, const std::string& node, const std::exception& error);
 
+// Runs the computation of a node; what it throws becomes a status.
+template <typename Run>
+OrtStatus* run_guarded(const char* op_type, const std::string& node, const Run& run) noexcept {
+  try {
+    run();
+  } catch (const std::exception& error) {
+    return make_status(op_type, node, error);
+  }
+  return nullptr;
+}
+
 // For CreateKernelV2: makes the kernel of a node, or the status that says why not.
 template <typename Kernel>
 OrtStatus* create_kernel(const char* op_type, const OrtKernelInfo* info, void** kernel) noexcept {
   std::string name;
-  try {
+  return run_guarded(op_type, name, [&] {
     name = node_name(info);
     *kernel = new Kernel(info);
-  } catch (const std::exception& error) {
-    return make_status(op_type, name, error);
-  }
-  return nullptr;
+  });
 }
 
 }  // namespace drpass

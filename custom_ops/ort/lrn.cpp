@@ -13,12 +13,7 @@ LrnKernel::LrnKernel(const OrtKernelInfo* info)
     : name_(node_name(info)), parameters_(read_lrn_parameters(info)), kernels_(choose_kernels()) {}
 
 OrtStatus* LrnKernel::ComputeV2(OrtKernelContext* context) noexcept {
-  try {
-    run(context);
-  } catch (const std::exception& error) {
-    return make_status("LRN", name_, error);
-  }
-  return nullptr;
+  return run_guarded("LRN", name_, [&] { run(context); });
 }
 
 void LrnKernel::run(OrtKernelContext* raw) const {

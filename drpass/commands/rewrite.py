@@ -56,7 +56,7 @@ def command(
         typer.Option(help="Replace only nodes of this name or pattern; an exact name forces it. Repeatable."),
     ] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Keep nodes of this name or pattern. Repeatable.")] = None,
-    op_types: Annotated[str, typer.Option(help="Replace only these, as in Conv,Gemm,MatMul.")] = "",
+    op_types: Annotated[str, typer.Option(help="Replace only these, as in Conv,Gemm,MatMul,LRN.")] = "",
     shape: Annotated[list[str] | None, typer.Option(help=SHAPE_HELP)] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Allow the output to be the input itself.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
