@@ -6,8 +6,5 @@
 namespace drpass {
 namespace avx2 {
 #include "core/kernels/kernels-inl.h"
-
-extern const KernelSet kKernels = {"avx2",   kDenseRows,  moments,  grid_signature, lsh_signature,
-                                   dense, build_table, add_rows, epilogue, lrn};
 }  // namespace avx2
 }  // namespace drpass

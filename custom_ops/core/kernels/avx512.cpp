@@ -6,8 +6,5 @@
 namespace drpass {
 namespace avx512 {
 #include "core/kernels/kernels-inl.h"
-
-extern const KernelSet kKernels = {"avx512",   kDenseRows,  moments,  grid_signature, lsh_signature,
-                                   dense, build_table, add_rows, epilogue, lrn};
 }  // namespace avx512
 }  // namespace drpass

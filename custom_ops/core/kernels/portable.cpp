@@ -6,8 +6,5 @@
 namespace drpass {
 namespace portable {
 #include "core/kernels/kernels-inl.h"
-
-extern const KernelSet kKernels = {"portable",   kDenseRows,  moments,  grid_signature, lsh_signature,
-                                   dense, build_table, add_rows, epilogue, lrn};
 }  // namespace portable
 }  // namespace drpass

@@ -8,6 +8,7 @@
 namespace drpass {
 namespace avx2 {
 
+constexpr const char* kName = "avx2";
 constexpr int kLanes = 8;
 constexpr int kRegisters = 16;
 using F = __m256;

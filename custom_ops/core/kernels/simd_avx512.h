@@ -8,6 +8,7 @@
 namespace drpass {
 namespace avx512 {
 
+constexpr const char* kName = "avx512";
 constexpr int kLanes = 16;
 constexpr int kRegisters = 32;
 using F = __m512;

@@ -8,6 +8,7 @@
 namespace drpass {
 namespace portable {
 
+constexpr const char* kName = "portable";
 constexpr int kLanes = 8;
 constexpr int kRegisters = 16;
 struct F {
