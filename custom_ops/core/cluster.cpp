@@ -65,7 +65,8 @@ class PlaneReader {
   PlaneReader(const Call& call, int64_t group, int64_t sub_group)
       : g_(call.geometry),
         length_(g_.sub_vector_size(sub_group)),
-        first_(call.tensors.x + (group * g_.group_channels() + g_.sub_vector_begin(sub_group)) * g_.x_channel),
+        channel_(group * g_.group_channels() + g_.sub_vector_begin(sub_group)),
+        x_(call.tensors.x),
         copy_(call.memory, g_.x_pixel == 1 ? length_ * kMinimumPlane : length_ * kBlock),
         planes_(call.memory, length_) {}
 
@@ -73,10 +74,11 @@ class PlaneReader {
 
   // Pixels [pixel, pixel + count) of an image, count <= kBlock.
   const float* const* read(int64_t image, int64_t pixel, int64_t count) {
-    const float* source = first_ + image * g_.x_image + pixel * g_.x_pixel;
+    const float* start = x_ + image * g_.x_image + pixel * g_.x_pixel;
     const bool in_place = g_.x_pixel == 1 && count >= kMinimumPlane;
     const int64_t size = count < kMinimumPlane ? kMinimumPlane : count;
-    for (int64_t l = 0; l < length_; ++l, source += g_.x_channel) {
+    for (int64_t l = 0; l < length_; ++l) {
+      const float* source = start + g_.x_offset(channel_ + l);
       if (in_place) {
         planes_[l] = source;
         continue;
@@ -92,7 +94,8 @@ class PlaneReader {
  private:
   const Geometry& g_;
   int64_t length_;
-  const float* first_;
+  int64_t channel_;
+  const float* x_;
   Scratch<float> copy_;
   Scratch<const float*> planes_;
 };
@@ -219,7 +222,7 @@ double channel_variance(const Call& call, const Instance& instance, int64_t chan
   double sum = 0, squares = 0;
   for (int64_t image = instance.first_image; image < instance.first_image + instance.images; ++image) {
     double s[16] = {};
-    call.kernels.moments(call.tensors.x + image * g.x_image + channel * g.x_channel, g.pixels(), g.x_pixel, s);
+    call.kernels.moments(call.tensors.x + image * g.x_image + g.x_offset(channel), g.pixels(), g.x_pixel, s);
     sum += ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
     squares += ((s[8] + s[9]) + (s[10] + s[11])) + ((s[12] + s[13]) + (s[14] + s[15]));
   }

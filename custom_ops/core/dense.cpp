@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 
 namespace drpass {
 namespace {
@@ -41,13 +42,13 @@ Scratch<int64_t> map_sources(const Call& call, const Instance& instance, const T
   return sources;
 }
 
-// The runs of one tap; columns from count to `rows` are padding.
-int64_t find_runs(const int64_t* sources, int64_t count, int64_t rows, Run* runs) {
+// The runs of one tap; input pixels lie `stride` apart.
+int64_t find_runs(const int64_t* sources, int64_t count, int64_t stride, Run* runs) {
   int64_t found = 0;
-  for (int64_t i = 0; i < rows; ++i) {
-    const int64_t offset = i < count ? sources[i] : -1;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t offset = sources[i];
     Run* last = found ? &runs[found - 1] : nullptr;
-    if (last && (offset < 0 ? last->offset < 0 : last->offset >= 0 && last->offset + last->length == offset))
+    if (last && (offset < 0 ? last->offset < 0 : last->offset >= 0 && last->offset + last->length * stride == offset))
       ++last->length;
     else
       runs[found++] = {static_cast<int32_t>(i), 1, offset};
@@ -55,14 +56,133 @@ int64_t find_runs(const int64_t* sources, int64_t count, int64_t rows, Run* runs
   return found;
 }
 
-void copy_runs(const float* channel, const Run* runs, int64_t count, float* row) {
+void copy_runs(const float* channel, int64_t stride, const Run* runs, int64_t count, float* row) {
   for (int64_t r = 0; r < count; ++r) {
     float* target = row + runs[r].begin;
+    const float* source = channel + runs[r].offset;
     if (runs[r].offset < 0)
       for (int32_t i = 0; i < runs[r].length; ++i) target[i] = 0.0f;
+    else if (stride == 1)
+      for (int32_t i = 0; i < runs[r].length; ++i) target[i] = source[i];
     else
-      for (int32_t i = 0; i < runs[r].length; ++i) target[i] = channel[runs[r].offset + i];
+      for (int32_t i = 0; i < runs[r].length; ++i) target[i] = source[i * stride];
   }
+}
+
+// The tile as the micro-kernel reads it, kDepth of its depth at a time, however X lies in memory.
+class Patch {
+ public:
+  virtual ~Patch() = default;
+  // Sets patch, patch_stride and blocked for the depth [begin, end).
+  virtual void bind(int64_t begin, int64_t end, DenseBlock& block) = 0;
+};
+
+// Any channels of any layout: one line of pixels for every tap and channel.
+class GatheredPatch : public Patch {
+ public:
+  GatheredPatch(const Call& call, const Instance& instance, const Tile& tile, int64_t group, const DensePart& part)
+      : g_(call.geometry),
+        x_(call.tensors.x),
+        first_channel_(group * g_.group_channels()),
+        part_(part),
+        count_(tile.count),
+        sources_(map_sources(call, instance, tile)),
+        lines_(call.memory, std::min(g_.taps() * part.count, kDepth) * kTile) {}
+
+  void bind(int64_t begin, int64_t end, DenseBlock& block) override {
+    for (int64_t k = begin; k < end; ++k) {
+      const int64_t tap = k / part_.count, channel = first_channel_ + part_.channels[k % part_.count];
+      if (tap != run_tap_) run_count_ = find_runs(&sources_[(run_tap_ = tap) * kTile], count_, g_.x_pixel, runs_);
+      copy_runs(x_ + g_.x_offset(channel), g_.x_pixel, runs_, run_count_, &lines_[(k - begin) * kTile]);
+    }
+    block.patch = lines_.data();
+    block.patch_stride = kTile;
+    block.blocked = false;
+  }
+
+ private:
+  const Geometry& g_;
+  const float* x_;
+  int64_t first_channel_;
+  const DensePart& part_;
+  int64_t count_;
+  Scratch<int64_t> sources_;
+  Scratch<float> lines_;
+  Run runs_[kTile];
+  int64_t run_count_ = 0, run_tap_ = -1;
+};
+
+// All channels of a blocked X: 16 channels of a pixel are copied at a time.
+class BlockedPatch : public Patch {
+ public:
+  BlockedPatch(const Call& call, const Instance& instance, const Tile& tile, int64_t group)
+      : g_(call.geometry),
+        x_(call.tensors.x + g_.x_offset(group * g_.group_channels())),
+        count_(tile.count),
+        sources_(map_sources(call, instance, tile)),
+        lines_(call.memory, std::min(g_.taps() * g_.group_channels(), kDepth) * kTile) {}
+
+  void bind(int64_t begin, int64_t end, DenseBlock& block) override {
+    float* target = lines_.data();
+    for (int64_t k = begin; k < end; k += kPanel, target += kTile * kPanel) {
+      const int64_t tap = k / g_.group_channels(), channel = k % g_.group_channels();
+      const float* x = x_ + channel / kPanel * g_.x_channel;
+      for (int64_t i = 0; i < count_; ++i) {
+        const int64_t source = sources_[tap * kTile + i];
+        if (source < 0)
+          std::fill(target + i * kPanel, target + (i + 1) * kPanel, 0.0f);
+        else
+          std::memcpy(target + i * kPanel, x + source, kPanel * sizeof(float));
+      }
+    }
+    block.patch = lines_.data();
+    block.patch_stride = kTile * kPanel;
+    block.blocked = true;
+  }
+
+ private:
+  const Geometry& g_;
+  const float* x_;
+  int64_t count_;
+  Scratch<int64_t> sources_;
+  Scratch<float> lines_;
+};
+
+// A blocked X whose pixels are those of Y, within one image: nothing to copy.
+class PatchInPlace : public Patch {
+ public:
+  PatchInPlace(const Call& call, const Instance& instance, const Tile& tile, int64_t group)
+      : stride_(call.geometry.x_channel) {
+    const Geometry& g = call.geometry;
+    const int64_t image = instance.first_image + tile.first / g.pixels(), pixel = tile.first % g.pixels();
+    x_ = call.tensors.x + image * g.x_image + g.x_offset(group * g.group_channels()) + pixel * g.x_pixel;
+  }
+  void bind(int64_t begin, int64_t, DenseBlock& block) override {
+    block.patch = x_ + begin / kPanel * stride_;
+    block.patch_stride = stride_;
+    block.blocked = true;
+  }
+
+ private:
+  int64_t stride_;
+  const float* x_;
+};
+
+bool is_pointwise(const Geometry& g) {
+  return g.taps() == 1 && g.in == g.out && g.stride == std::array<int64_t, 3>{1, 1, 1} &&
+         g.pad == std::array<int64_t, 3>{0, 0, 0};
+}
+
+std::unique_ptr<Patch> make_patch(const Call& call, const Instance& instance, const Tile& tile, int64_t group,
+                                  const DensePart& part) {
+  const Geometry& g = call.geometry;
+  const bool all = part.count == g.group_channels();
+  if (g.x_layout == Layout::blocked && all) {
+    if (is_pointwise(g) && tile.first / g.pixels() == (tile.first + tile.count - 1) / g.pixels())
+      return std::make_unique<PatchInPlace>(call, instance, tile, group);
+    if (g.group_channels() % kPanel == 0) return std::make_unique<BlockedPatch>(call, instance, tile, group);
+  }
+  return std::make_unique<GatheredPatch>(call, instance, tile, group, part);
 }
 
 }  // namespace
@@ -92,27 +212,17 @@ void dense_tile(const Call& call, const Instance& instance, const Tile& tile, in
                 int64_t first_panel, int64_t panels, float* acc, int64_t ld) {
   const Geometry& g = call.geometry;
   const int64_t depth = g.taps() * part.count;
-  const int64_t rows = (tile.count + call.kernels.rows - 1) / call.kernels.rows * call.kernels.rows;
-  const float* x = call.tensors.x + group * g.group_channels() * g.x_channel;
   if (depth == 0) return std::fill(acc, acc + tile.count * ld, 0.0f);
-  const Scratch<int64_t> sources = map_sources(call, instance, tile);
-  Scratch<float> patch(call.memory, (depth < kDepth ? depth : kDepth) * kTile);
-  Run runs[kTile];
-  int64_t run_count = 0, run_tap = -1;
+  const std::unique_ptr<Patch> patch = make_patch(call, instance, tile, group, part);
   for (int64_t begin = 0; begin < depth; begin += kDepth) {
     const int64_t end = begin + kDepth < depth ? begin + kDepth : depth;
-    for (int64_t k = begin; k < end; ++k) {
-      const int64_t tap = k / part.count;
-      if (tap != run_tap) run_count = find_runs(sources.data() + (run_tap = tap) * kTile, tile.count, rows, runs);
-      copy_runs(x + part.channels[k % part.count] * g.x_channel, runs, run_count, patch.data() + (k - begin) * kTile);
-    }
     DenseBlock block;
-    block.patch = patch.data();
+    patch->bind(begin, end, block);
     block.weights = part.weights + first_panel * part.panel_stride + begin * kPanel;
     block.panel_stride = part.panel_stride;
     block.depth = end - begin;
     block.panels = panels;
-    block.rows = rows;
+    block.rows = tile.count;
     block.acc = acc;
     block.ld = ld;
     block.first = begin == 0;

@@ -17,8 +17,7 @@ struct DensePart {
 // The dense channels of a group: those of sub-vectors without clusters.
 DensePart make_dense_part(const Call& call, int64_t group, const Clusters* clusters);
 
-// acc[tile][ld] = the dense part of the tile for panels [first_panel, first_panel + panels); rows up to kTile are
-// scratch.
+// acc[tile][ld] = the dense part of the tile for panels [first_panel, first_panel + panels).
 void dense_tile(const Call& call, const Instance& instance, const Tile& tile, int64_t group, const DensePart& part,
                 int64_t first_panel, int64_t panels, float* acc, int64_t ld);
 

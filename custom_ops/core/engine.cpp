@@ -4,6 +4,7 @@
 
 #include "core/reconstruct.h"
 #include "core/table_scale.h"
+#include "core/winograd.h"
 
 namespace drpass {
 namespace {
@@ -27,6 +28,8 @@ void find_all_clusters(const Call& call, const Instance& instance, int64_t group
 // A group none of whose sub-vector groups has clusters.
 void run_dense(const Call& call, const Instance& instance, int64_t group, const DensePart& dense, Executor& executor) {
   const Geometry& g = call.geometry;
+  if (const auto form = choose_winograd(call.parameters, g))
+    return run_winograd(call, instance, group, *form, dense, executor);
   const int64_t width = g.panels() * kPanel;
   executor.run(tile_count(g, instance), [&](size_t index) {
     const Tile tile = tile_at(g, instance, index);

@@ -14,15 +14,37 @@ int64_t value_or(const std::vector<int64_t>& values, size_t index, int64_t fallb
   return values.empty() ? fallback : values[index];
 }
 
-void resolve_convolution(Geometry& g, const Parameters& p, const std::vector<int64_t>& x) {
+int64_t blocks_of(int64_t channels) { return (channels + kPanel - 1) / kPanel; }
+
+// Blocks hold channels of one group only, so that every stage finds its channels side by side.
+void require_whole_blocks(const Geometry& g, int64_t channels, const char* tensor) {
+  if (g.groups > 1 && channels / g.groups % kPanel != 0)
+    fail(std::string(tensor) + " can't be NCHW16c: its " + std::to_string(channels / g.groups) +
+         " channels a group are not a multiple of 16");
+}
+
+// Channels of a blocked X: only the weights tell how many of the last block's lanes are real.
+int64_t blocked_channels(const Geometry& g, const std::vector<int64_t>& x, const std::vector<int64_t>& w) {
+  const int64_t channels = w.size() == 5 ? checked_product({w[3], g.groups}) : 0;
+  if (x.back() != kPanel || x[1] != blocks_of(channels))
+    fail("X has shape " + format_shape(x) + ", but " + std::to_string(channels) + " channels in NCHW16c need " +
+         std::to_string(blocks_of(channels)) + " blocks of 16");
+  require_whole_blocks(g, channels, "X");
+  return channels;
+}
+
+void resolve_convolution(Geometry& g, const Parameters& p, const std::vector<int64_t>& x,
+                         const std::vector<int64_t>& w) {
   const size_t rank = p.kernel_shape.size();
+  const bool x_blocked = g.x_layout == Layout::blocked, y_blocked = g.y_layout == Layout::blocked;
   g.convolution = true;
-  if (x.size() != rank + 2)
+  if (x.size() != rank + (x_blocked ? 3 : 2))
     fail("X has rank " + std::to_string(x.size()) + ", but kernel_shape of " + std::to_string(rank) +
-         " axes needs rank " + std::to_string(rank + 2));
+         " axes needs rank " + std::to_string(rank + (x_blocked ? 3 : 2)));
   g.images = x[0];
-  g.channels = x[1];
-  g.y_shape = {g.images, g.output_channels};
+  g.channels = x_blocked ? blocked_channels(g, x, w) : x[1];
+  if (y_blocked) require_whole_blocks(g, g.output_channels, "Y");
+  g.y_shape = {g.images, y_blocked ? blocks_of(g.output_channels) : g.output_channels};
   for (size_t axis = 0; axis < rank; ++axis) {
     const size_t slot = axis + 3 - rank;
     g.in[slot] = x[axis + 2];
@@ -37,12 +59,13 @@ void resolve_convolution(Geometry& g, const Parameters& p, const std::vector<int
   if (g.channels % g.groups != 0)
     fail("X has " + std::to_string(g.channels) + " channels, which group " + std::to_string(g.groups) +
          " does not divide");
-  g.x_pixel = 1;
-  g.x_channel = checked_product({g.in[0], g.in[1], g.in[2]});
-  g.x_image = checked_product({g.channels, g.x_channel});
-  g.y_pixel = 1;
-  g.y_channel = checked_product({g.out[0], g.out[1], g.out[2]});
-  g.y_image = checked_product({g.output_channels, g.y_channel});
+  g.x_pixel = x_blocked ? kPanel : 1;
+  g.x_channel = checked_product({g.in[0], g.in[1], g.in[2], g.x_pixel});
+  g.x_image = checked_product({x_blocked ? blocks_of(g.channels) : g.channels, g.x_channel});
+  g.y_pixel = y_blocked ? kPanel : 1;
+  g.y_channel = checked_product({g.out[0], g.out[1], g.out[2], g.y_pixel});
+  g.y_image = checked_product({g.y_shape[1], g.y_channel});
+  if (y_blocked) g.y_shape.push_back(kPanel);
 }
 
 void resolve_matrix(Geometry& g, const Parameters& p, const std::vector<int64_t>& x) {
@@ -110,8 +133,10 @@ int64_t input_pixel(const Geometry& g, int64_t pixel, int64_t tap) {
   return index;
 }
 
-Geometry resolve(const Parameters& p, const std::vector<int64_t>& x_shape) {
+Geometry resolve(const Parameters& p, const std::vector<int64_t>& x_shape, const std::vector<int64_t>& w_shape) {
   Geometry g;
+  g.x_layout = p.x_layout;
+  g.y_layout = p.y_layout;
   g.output_channels = p.output_channels;
   g.groups = p.group;
   g.sub_vector_length = p.sub_vector_length;
@@ -119,7 +144,7 @@ Geometry resolve(const Parameters& p, const std::vector<int64_t>& x_shape) {
   if (p.kernel_shape.empty())
     resolve_matrix(g, p, x_shape);
   else
-    resolve_convolution(g, p, x_shape);
+    resolve_convolution(g, p, x_shape, w_shape);
   // Pixel indices and cluster ids of one scope are 32-bit.
   if (checked_product({g.images, g.pixels()}) > std::numeric_limits<int32_t>::max()) fail("the tensors are too large");
   checked_product({g.images, g.x_image});

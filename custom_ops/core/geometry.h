@@ -12,12 +12,13 @@
 namespace drpass {
 
 // Every form is a convolution over three spatial axes (leading ones are 1); the matrix form is a 1x1x1 convolution
-// whose pixels are the rows. Element (image i, channel c, pixel p) of X is x[i * x_image + c * x_channel + p * x_pixel].
+// whose pixels are the rows. Element (image i, channel c, pixel p) of X is x[i * x_image + x_offset(c) + p * x_pixel].
 struct Geometry {
   bool convolution = false;  // Y is [N, M, ...], else [..., R, M]
   int64_t images = 0, channels = 0, output_channels = 0, groups = 1;
   std::array<int64_t, 3> in{1, 1, 1}, out{1, 1, 1}, kernel{1, 1, 1}, stride{1, 1, 1}, dilation{1, 1, 1}, pad{0, 0, 0};
-  int64_t x_image = 0, x_channel = 0, x_pixel = 0;
+  Layout x_layout = Layout::planes, y_layout = Layout::planes;
+  int64_t x_image = 0, x_channel = 0, x_pixel = 0;  // x_channel: between planes, or between blocks of channels
   int64_t y_image = 0, y_channel = 0, y_pixel = 0;
   int64_t sub_vector_length = 1;
   Scope scope = Scope::image;
@@ -28,6 +29,10 @@ struct Geometry {
   int64_t taps() const { return kernel[0] * kernel[1] * kernel[2]; }
   int64_t group_channels() const { return channels / groups; }
   int64_t group_outputs() const { return output_channels / groups; }
+  int64_t x_offset(int64_t channel) const { return offset(x_layout, channel, x_channel); }
+  int64_t y_offset(int64_t channel) const { return offset(y_layout, channel, y_channel); }
+  // Blocks of 16 input channels of one group.
+  int64_t blocks() const { return (group_channels() + kPanel - 1) / kPanel; }
   int64_t panels() const { return (group_outputs() + kPanel - 1) / kPanel; }
   int64_t sub_groups() const { return (group_channels() + sub_vector_length - 1) / sub_vector_length; }
   int64_t scopes() const { return scope == Scope::image ? images : 1; }
@@ -38,6 +43,11 @@ struct Geometry {
   int64_t sub_vector_size(int64_t sub_group) const {
     const int64_t left = group_channels() - sub_vector_begin(sub_group);
     return left < sub_vector_length ? left : sub_vector_length;
+  }
+
+ private:
+  static int64_t offset(Layout layout, int64_t channel, int64_t stride) {
+    return layout == Layout::planes ? channel * stride : channel / kPanel * stride + channel % kPanel;
   }
 };
 
@@ -53,8 +63,9 @@ Window slide(const Parameters& parameters, size_t axis, int64_t size);
 // Input pixel (index within its image) that `tap` of output pixel `pixel` reads, or -1 in the padding.
 int64_t input_pixel(const Geometry& geometry, int64_t pixel, int64_t tap);
 
-// Throws std::invalid_argument with a message of docs/operator.md where the shape does not fit.
-Geometry resolve(const Parameters& parameters, const std::vector<int64_t>& x_shape);
+// Throws std::invalid_argument with a message of docs/operator.md where the shapes of X and W do not fit.
+Geometry resolve(const Parameters& parameters, const std::vector<int64_t>& x_shape,
+                 const std::vector<int64_t>& w_shape);
 
 // [group, P, T, Cg, 16]
 std::vector<int64_t> packed_weight_shape(const Geometry& geometry);

@@ -11,6 +11,8 @@ enum class Method { exact, lsh, grid };
 enum class Scope { image, batch };
 enum class TableType { float32, int16 };
 enum class AutoPad { notset, valid, same_upper, same_lower };
+// How a tensor lies in memory: planes of pixels, or blocks of 16 channels as [N, ceil(C/16), spatial, 16].
+enum class Layout { planes, blocked };
 enum class Activation { none, relu, leaky_relu, clip, sigmoid };
 
 // Outputs are packed and computed in panels of this many channels, whatever the instruction set.
@@ -23,6 +25,7 @@ struct Parameters {
   AutoPad auto_pad = AutoPad::notset;
   int64_t group = 1;
   bool trans_a = false;
+  Layout x_layout = Layout::planes, y_layout = Layout::planes;
 
   Method method = Method::exact;
   Scope scope = Scope::image;
@@ -32,6 +35,7 @@ struct Parameters {
   uint64_t seed = 0;
   float max_remaining_ratio = 0.5f;
   TableType table_type = TableType::float32;
+  bool winograd = true;
 
   Activation activation = Activation::none;
   std::array<float, 2> activation_params{};

@@ -31,7 +31,7 @@ struct Reference {
   const Tensors& t;
 
   float x(int64_t image, int64_t channel, int64_t pixel) const {
-    return t.x[image * g.x_image + channel * g.x_channel + pixel * g.x_pixel];
+    return t.x[image * g.x_image + g.x_offset(channel) + pixel * g.x_pixel];
   }
 
   // Weight of output m (within the group) for input channel c (within the group) and tap.
@@ -190,7 +190,7 @@ struct Reference {
       for (int64_t image = s.first; image < s.first + s.count; ++image)
         for (int64_t m = 0; m < g.group_outputs(); ++m)
           for (int64_t pixel = 0; pixel < g.output_pixels(); ++pixel)
-            t.y[image * g.y_image + (group * g.group_outputs() + m) * g.y_channel + pixel * g.y_pixel] =
+            t.y[image * g.y_image + g.y_offset(group * g.group_outputs() + m) + pixel * g.y_pixel] =
                 output(s, image, group, m, pixel, clusterings, units);
     }
   }
@@ -199,6 +199,8 @@ struct Reference {
 }  // namespace
 
 void compute_reference(const Parameters& parameters, const Geometry& geometry, const Tensors& tensors) {
+  if (geometry.y_layout == Layout::blocked)  // lanes past the last channel hold zero
+    std::fill(tensors.y, tensors.y + geometry.images * geometry.y_image, 0.0f);
   for (int64_t scope = 0; scope < geometry.scopes(); ++scope) Reference{parameters, geometry, tensors}.run(scope);
 }
 

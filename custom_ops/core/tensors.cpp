@@ -9,6 +9,7 @@ Addend make_addend(const Geometry& g, const float* data, const std::vector<int64
   std::vector<int64_t> stride(y.size(), 0);
   int64_t step = 1;
   bool fits = shape.size() <= y.size();
+  if (g.y_layout == Layout::blocked) fits = shape == y;
   for (size_t back = 1; fits && back <= shape.size(); ++back) {
     const int64_t size = shape[shape.size() - back], wanted = y[y.size() - back];
     fits = size == wanted || size == 1;
@@ -20,6 +21,11 @@ Addend make_addend(const Geometry& g, const float* data, const std::vector<int64
 
   Addend addend;
   addend.data = data;
+  addend.image_offset.assign(static_cast<size_t>(g.images), 0);
+  if (g.y_layout == Layout::blocked) {
+    for (int64_t image = 0; image < g.images; ++image) addend.image_offset[image] = image * g.y_image;
+    return addend;
+  }
   const size_t leading = g.convolution ? 1 : y.size() - 2;
   addend.channel_stride = g.convolution ? stride[1] : stride.back();
   const size_t first_pixel_axis = g.convolution ? 2 : leading;
@@ -27,7 +33,6 @@ Addend make_addend(const Geometry& g, const float* data, const std::vector<int64
   for (size_t axis = 0; axis < pixel_axes; ++axis)
     addend.pixel_stride[3 - pixel_axes + axis] = stride[first_pixel_axis + axis];
 
-  addend.image_offset.assign(static_cast<size_t>(g.images), 0);
   for (int64_t image = 0; image < g.images; ++image)
     for (int64_t axis = static_cast<int64_t>(leading) - 1, rest = image; axis >= 0; rest /= y[axis], --axis)
       addend.image_offset[image] += rest % y[axis] * stride[axis];

@@ -9,7 +9,7 @@
 
 namespace drpass {
 
-// The addend A, read as if it had the shape of Y: strides are 0 along broadcast axes.
+// The addend A, read as if it had the shape of Y: strides are 0 along broadcast axes. In blocks it has that shape.
 struct Addend {
   const float* data = nullptr;
   std::vector<int64_t> image_offset;  // of every image
@@ -17,6 +17,8 @@ struct Addend {
   std::array<int64_t, 3> pixel_stride{0, 0, 0};
 
   int64_t offset(const Geometry& geometry, int64_t image, int64_t channel, int64_t pixel) const {
+    if (geometry.y_layout == Layout::blocked)
+      return image_offset[image] + geometry.y_offset(channel) + pixel * geometry.y_pixel;
     int64_t result = image_offset[image] + channel * channel_stride;
     for (int slot = 2; slot >= 0; --slot) {
       result += pixel % geometry.out[slot] * pixel_stride[slot];
@@ -26,7 +28,7 @@ struct Addend {
   }
 };
 
-// Throws std::invalid_argument if `shape` does not broadcast to the shape of Y.
+// Throws std::invalid_argument if `shape` does not broadcast to the shape of Y, or in blocks is not the same.
 Addend make_addend(const Geometry& geometry, const float* data, const std::vector<int64_t>& shape);
 
 struct Tensors {

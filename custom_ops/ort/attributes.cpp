@@ -150,6 +150,14 @@ std::vector<int64_t> axes(const Reader<Source>& reader, const char* name, size_t
   return values;
 }
 
+// Of every operator that can be part of a chain.
+template <typename Source, typename Parameters>
+void read_layouts(const Reader<Source>& reader, Parameters& p) {
+  const std::vector<std::pair<std::string, Layout>> names = {{"NCHW", Layout::planes}, {"NCHW16c", Layout::blocked}};
+  p.x_layout = reader.template get_name<Layout>("x_layout", names);
+  p.y_layout = reader.template get_name<Layout>("y_layout", names);
+}
+
 template <typename Source>
 void read_shape(const Reader<Source>& reader, Parameters& p) {
   p.output_channels = reader.template get_in<int64_t>("output_channels", 0, 1, kLargest);
@@ -170,6 +178,9 @@ void read_shape(const Reader<Source>& reader, Parameters& p) {
     fail("output_channels " + format(p.output_channels) + " is not a multiple of group " + format(p.group));
   if (rank == 0 && p.group != 1) fail("group must be 1 in the matrix form, not " + format(p.group));
   if (rank != 0 && p.trans_a) fail("trans_a must be 0 in the convolution form, not 1");
+  read_layouts(reader, p);
+  if (rank == 0 && (p.x_layout == Layout::blocked || p.y_layout == Layout::blocked))
+    fail("x_layout and y_layout must be NCHW in the matrix form");
   p.scope = reader.template get_name<Scope>("scope", {{"image", Scope::image}, {"batch", Scope::batch}});
   p.sub_vector_length = reader.template get_in<int64_t>("sub_vector_length", 4, 1, kLargest);
 }
@@ -182,6 +193,7 @@ void read_method(const Reader<Source>& reader, Parameters& p) {
   p.hash_bits = reader.template get_in<int64_t>("hash_bits", 16, 1, 64);
   p.table_type = reader.template get_name<TableType>("table_type",
                                                      {{"float", TableType::float32}, {"int16", TableType::int16}});
+  p.winograd = reader.template get_in<int64_t>("winograd", 1, 0, 1) != 0;
   p.seed = static_cast<uint64_t>(reader.template get<int64_t>("seed", 0));
   p.max_remaining_ratio =
       reader.template get_in<float>("max_remaining_ratio", 0.5f, std::numeric_limits<float>::min(), 1.0f);

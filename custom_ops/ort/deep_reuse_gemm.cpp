@@ -69,9 +69,10 @@ Tensors DeepReuseGemmKernel::bind(Ort::KernelContext& context, const Geometry& g
 
 void DeepReuseGemmKernel::run(OrtKernelContext* raw) const {
   Ort::KernelContext context(raw);
-  std::vector<int64_t> x_shape;
+  std::vector<int64_t> x_shape, w_shape;
   shape_of(context, 0, &x_shape);
-  const Geometry geometry = resolve(parameters_, x_shape);
+  shape_of(context, 1, &w_shape);
+  const Geometry geometry = resolve(parameters_, x_shape, w_shape);
   const Tensors tensors = bind(context, geometry);
   if (!kernels_) return compute_reference(parameters_, geometry, tensors);
   PoolExecutor executor(raw);

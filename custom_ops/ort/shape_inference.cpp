@@ -60,9 +60,12 @@ Shape infer(const Parameters& p, const Shape& x) {
     y.back() = {p.output_channels, ""};
     return y;
   }
-  y[1] = {p.output_channels, ""};
-  for (size_t axis = 2; axis < x.size(); ++axis)
+  const bool x_blocked = p.x_layout == Layout::blocked, y_blocked = p.y_layout == Layout::blocked;
+  if (x_blocked) y.pop_back();
+  y[1] = {y_blocked ? (p.output_channels + kPanel - 1) / kPanel : p.output_channels, ""};
+  for (size_t axis = 2; axis < y.size(); ++axis)
     y[axis] = {x[axis].size < 0 ? -1 : slide(p, axis - 2, x[axis].size).count, ""};
+  if (y_blocked) y.push_back({kPanel, ""});
   return y;
 }
 
@@ -70,10 +73,10 @@ void infer_all(OrtShapeInferContext* context) {
   const Parameters p = read_shape_parameters(context);
   const Shape x = input_shape(context, 0);
   if (x.size() < 2) return;  // not known
-  if (!p.kernel_shape.empty() && x.size() != p.kernel_shape.size() + 2)
+  const size_t wanted = p.kernel_shape.size() + (p.x_layout == Layout::blocked ? 3 : 2);
+  if (!p.kernel_shape.empty() && x.size() != wanted)
     throw std::invalid_argument("X has rank " + std::to_string(x.size()) + ", but kernel_shape of " +
-                                std::to_string(p.kernel_shape.size()) + " axes needs rank " +
-                                std::to_string(p.kernel_shape.size() + 2));
+                                std::to_string(p.kernel_shape.size()) + " axes needs rank " + std::to_string(wanted));
   set_output_shape(context, 0, infer(p, x), ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);
 }
 

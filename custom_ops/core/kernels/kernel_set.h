@@ -2,12 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #include "core/parameters.h"
 
 namespace drpass {
 
-// Output pixels are worked on in tiles of this many; a multiple of every kernel set's `rows`.
+// Output pixels are worked on in tiles of this many.
 constexpr int64_t kTile = 96;
 // Clusters whose table rows are computed at a time.
 constexpr int64_t kTableChunk = 128;
@@ -18,14 +19,17 @@ constexpr int64_t kMinimumPlane = 16;
 // `grid` cells are 16-bit: |x * inverse| must be smaller than this.
 constexpr float kCellLimit = 32767.0f;
 
-// Dense stage: acc[row][16 * panels] += patch[k][row] * weights[panel][k][16], k in order, for kTile rows.
+// Dense stage: acc[row][16 * panels] += patch[k][row] * weights[panel][k][16], k in order. Value (k, row) of the patch is
+// patch[k * patch_stride + row], or in blocks patch[k / 16 * patch_stride + row * 16 + k % 16].
 struct DenseBlock {
-  const float* patch;       // [depth][kTile]
+  const float* patch;
+  int64_t patch_stride;
+  bool blocked;
   const float* weights;     // panel 0; [depth][16]
   int64_t panel_stride;     // floats between panels
   int64_t depth, panels;
-  int64_t rows;             // rows that matter; those up to the next multiple of KernelSet::rows are scratch
-  float* acc;               // [kTile][ld]
+  int64_t rows;
+  float* acc;               // [rows][ld]
   int64_t ld;
   bool first;               // start from zero instead of from acc
 };
@@ -61,19 +65,56 @@ struct RowSums {
   bool first;
 };
 
-// Last stage, for pixels of one image:
-// y[m * y_channel + i * y_pixel] = activation(acc[i][m] + bias[m] + addend[m * addend_channel + addend_pixel[i]])
+// Last stage, for pixels of one image: activation(acc[i][m] + bias[m] + addend(m, i)) goes to y[m * y_channel + i], or
+// with y_rows to y[m / 16 * y_panel + m % 16 + i * y_pixel]. The addend lies at
+// addend[m / 16 * addend_panel + m % 16 * addend_channel + addend_pixel[i]].
 struct Epilogue {
   const float* acc;  // [pixels][ld]
   int64_t ld, pixels, outputs;
   const float* bias;    // or null
   const float* addend;  // or null; the image's first element for output 0
-  int64_t addend_channel;
+  int64_t addend_panel, addend_channel;
   const int64_t* addend_pixel;  // [pixels]
   Activation activation;
   float params[2];
   float* y;
-  int64_t y_channel, y_pixel;
+  bool y_rows, y_padded;  // y_padded: lanes of the last panel past `outputs` are set to zero
+  int64_t y_channel, y_panel, y_pixel;
+};
+
+// Winograd, input stage: the n x n window of one tile, for all blocks of 16 channels; point (i, j) of block k goes to
+// v[(i * n + j) * point_stride + k * v_block], 16 values.
+struct WinogradInput {
+  int64_t window;  // n: 6 or 8
+  const float* x;  // pixel (0, 0) of the window, which may lie outside of the image
+  int64_t row_stride, x_block, blocks;
+  int64_t top, bottom, left, right;  // the part of the window that lies in the image; the rest is zero
+  float* v;
+  int64_t point_stride, v_block;
+};
+
+// Weight stage, for one panel: u[(i * n + j) * point_stride + c * 16] from w[tap * tap_stride + c * 16].
+struct WinogradWeights {
+  int64_t window, taps;  // taps: of one row of the kernel, 3 or (window 8) also 5
+  const float* w;
+  int64_t tap_stride, channels;
+  float* u;
+  int64_t point_stride;
+};
+
+// Output stage, for one tile and panel: the rows x columns first of the (n - taps + 1)^2 outputs, with bias, addend and
+// activation. Returns false if an output was not finite before those.
+struct WinogradOutput {
+  int64_t window, taps;
+  const float* products;  // point (i, j) at (i * n + j) * point_stride, 16 values
+  int64_t point_stride;
+  int64_t rows, columns;
+  const float* bias;    // [16] or null
+  const float* addend;  // as y, or null
+  Activation activation;
+  float params[2];
+  float* y;  // 16 values a pixel
+  int64_t row_stride;
 };
 
 // Local response normalisation of some pixels of one image, as ONNX LRN defines it:
@@ -88,7 +129,6 @@ struct LrnBlock {
 
 struct KernelSet {
   const char* name;
-  int64_t rows;  // output pixels per dense micro-kernel; divides kTile
   // sums[0..7] += x, sums[8..15] += x * x, value i into lane i % 8.
   void (*moments)(const float* x, int64_t count, int64_t stride, double* sums);
   // The hashes read planes[length][max(count, kMinimumPlane)], count <= kBlock, and write halves[...][kBlock].
@@ -101,6 +141,12 @@ struct KernelSet {
   void (*build_table)(const TableBlock& block);
   void (*add_rows)(const RowSums& sums);
   void (*epilogue)(const Epilogue& epilogue);
+  void (*winograd_input)(const WinogradInput& tile);
+  void (*winograd_weights)(const WinogradWeights& panel);
+  bool (*winograd_output)(const WinogradOutput& tile);
+  // planes[c * plane_stride + i] = blocks[i * 16 + c] for c < channels, and back (lanes from `channels` on become zero).
+  void (*to_planes)(const float* blocks, int64_t pixels, int64_t channels, float* planes, int64_t plane_stride);
+  void (*to_blocks)(const float* planes, int64_t plane_stride, int64_t pixels, int64_t channels, float* blocks);
   void (*lrn)(const LrnBlock& block);
 };
 

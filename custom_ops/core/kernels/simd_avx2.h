@@ -18,6 +18,7 @@ inline F load(const float* p) { return _mm256_loadu_ps(p); }
 inline void store(float* p, F a) { _mm256_storeu_ps(p, a); }
 inline F set(float value) { return _mm256_set1_ps(value); }
 inline F add(F a, F b) { return _mm256_add_ps(a, b); }
+inline F sub(F a, F b) { return _mm256_sub_ps(a, b); }
 inline F div(F a, F b) { return _mm256_div_ps(a, b); }
 inline F sqrt(F a) { return _mm256_sqrt_ps(a); }
 inline F mul(F a, F b) { return _mm256_mul_ps(a, b); }
@@ -57,6 +58,8 @@ inline void store_narrow(int16_t* p, F a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
 }
 inline void store_bits(uint32_t* p, I a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
+
+#include "core/kernels/transpose_x86.h"
 
 }  // namespace avx2
 }  // namespace drpass

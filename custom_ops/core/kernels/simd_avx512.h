@@ -18,6 +18,7 @@ inline F load(const float* p) { return _mm512_loadu_ps(p); }
 inline void store(float* p, F a) { _mm512_storeu_ps(p, a); }
 inline F set(float value) { return _mm512_set1_ps(value); }
 inline F add(F a, F b) { return _mm512_add_ps(a, b); }
+inline F sub(F a, F b) { return _mm512_sub_ps(a, b); }
 inline F div(F a, F b) { return _mm512_div_ps(a, b); }
 inline F sqrt(F a) { return _mm512_sqrt_ps(a); }
 inline F mul(F a, F b) { return _mm512_mul_ps(a, b); }
@@ -54,6 +55,8 @@ inline void store_narrow(int16_t* p, F a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(a)));
 }
 inline void store_bits(uint32_t* p, I a) { _mm512_storeu_si512(p, a); }
+
+#include "core/kernels/transpose_x86.h"
 
 }  // namespace avx512
 }  // namespace drpass

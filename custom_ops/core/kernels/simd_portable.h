@@ -29,6 +29,7 @@ inline F load(const float* p) { return each<F>([&](int i) { return p[i]; }); }
 inline void store(float* p, F a) { std::memcpy(p, a.v, sizeof a.v); }
 inline F set(float value) { return each<F>([&](int) { return value; }); }
 inline F add(F a, F b) { return each<F>([&](int i) { return a.v[i] + b.v[i]; }); }
+inline F sub(F a, F b) { return each<F>([&](int i) { return a.v[i] - b.v[i]; }); }
 inline F div(F a, F b) { return each<F>([&](int i) { return a.v[i] / b.v[i]; }); }
 inline F sqrt(F a) { return each<F>([&](int i) { return std::sqrt(a.v[i]); }); }
 inline F mul(F a, F b) { return each<F>([&](int i) { return a.v[i] * b.v[i]; }); }
@@ -92,6 +93,12 @@ inline void store_narrow(int16_t* p, F a) {
   for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int16_t>(std::nearbyint(a.v[i]));
 }
 inline void store_bits(uint32_t* p, I a) { std::memcpy(p, a.v, sizeof a.v); }
+
+// target[j * target_ld + i] = source[i * source_ld + j] for 8 x 8 values.
+inline void transpose8(const float* source, int64_t source_ld, float* target, int64_t target_ld) {
+  for (int i = 0; i < 8; ++i)
+    for (int j = 0; j < 8; ++j) target[j * target_ld + i] = source[i * source_ld + j];
+}
 
 }  // namespace portable
 }  // namespace drpass

@@ -1,38 +1,69 @@
 // The dense micro-kernel.
 
-// Rows of the dense micro-kernel: with two panels of accumulators, their weights and one broadcast value, as many as
-// the registers hold.
+// Rows of the micro-kernel: with two panels of accumulators, their weights and one broadcast value, as many as the
+// registers hold.
 constexpr int kDensePanels = kRegisters == 32 ? 2 : 1;
 constexpr int kDenseRows = kRegisters == 32 ? 12 : 6;
 
-// acc[rows][panels of 16] over the whole depth; partial sums stay in registers.
-template <int kPanels>
-static void dense_micro(const float* patch, const float* weights, int64_t panel_stride, int64_t depth, float* acc,
-                        int64_t ld, bool first) {
+// acc[kRows][panels of 16] over the whole depth; partial sums stay in registers.
+template <bool kBlocked, int kPanels, int kRows>
+static void dense_micro(const DenseBlock& b, int64_t row, int64_t panel) {
   constexpr int kVectors = kPanels * kPanelVectors;
-  F sum[kDenseRows][kVectors];
-  DRPASS_UNROLL for (int r = 0; r < kDenseRows; ++r)
-    DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) sum[r][v] = first ? set(0.0f) : load(acc + r * ld + v * kLanes);
-  for (int64_t k = 0; k < depth; ++k) {
-    F w[kVectors];
+  float* acc = b.acc + row * b.ld + panel * kPanel;
+  F sum[kRows][kVectors];
+  DRPASS_UNROLL for (int r = 0; r < kRows; ++r)
+    DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) sum[r][v] = b.first ? set(0.0f) : load(acc + r * b.ld + v * kLanes);
+  const float* x = b.patch + row * (kBlocked ? kPanel : 1);
+  const float* w = b.weights + panel * b.panel_stride;
+  const auto step = [&](const float* values) {
+    F weights[kVectors];
     DRPASS_UNROLL for (int v = 0; v < kVectors; ++v)
-      w[v] = load(weights + v / kPanelVectors * panel_stride + k * kPanel + v % kPanelVectors * kLanes);
-    DRPASS_UNROLL for (int r = 0; r < kDenseRows; ++r) {
-      const F x = set(patch[k * kTile + r]);
-      DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) sum[r][v] = mul_add(x, w[v], sum[r][v]);
+      weights[v] = load(w + v / kPanelVectors * b.panel_stride + v % kPanelVectors * kLanes);
+    w += kPanel;
+    DRPASS_UNROLL for (int r = 0; r < kRows; ++r) {
+      const F value = set(values[r * (kBlocked ? kPanel : 1)]);
+      DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) sum[r][v] = mul_add(value, weights[v], sum[r][v]);
     }
+  };
+  if (kBlocked) {
+    for (int64_t k = 0; k < b.depth; k += kPanel, x += b.patch_stride) {
+      const int64_t end = b.depth - k < kPanel ? b.depth - k : kPanel;
+      for (int64_t c = 0; c < end; ++c) step(x + c);
+    }
+  } else {
+    for (int64_t k = 0; k < b.depth; ++k, x += b.patch_stride) step(x);
   }
-  DRPASS_UNROLL for (int r = 0; r < kDenseRows; ++r)
-    DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) store(acc + r * ld + v * kLanes, sum[r][v]);
+  DRPASS_UNROLL for (int r = 0; r < kRows; ++r)
+    DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) store(acc + r * b.ld + v * kLanes, sum[r][v]);
+}
+
+// The micro-kernels of 1 to kDenseRows rows.
+using DenseMicro = void (*)(const DenseBlock&, int64_t row, int64_t panel);
+template <bool kBlocked, int kPanels, int... kRows>
+static DenseMicro dense_of_rows(int64_t rows, std::integer_sequence<int, kRows...>) {
+  static constexpr DenseMicro kMicro[] = {dense_micro<kBlocked, kPanels, kRows + 1>...};
+  return kMicro[rows - 1];
+}
+
+// Rows in parts of nearly the same size: a small rest would leave most of the multipliers idle.
+template <bool kBlocked, int kPanels>
+static void dense_panels(const DenseBlock& b, int64_t panel) {
+  const auto sizes = std::make_integer_sequence<int, kDenseRows>();
+  const int64_t parts = (b.rows + kDenseRows - 1) / kDenseRows;
+  for (int64_t part = 0, row = 0; part < parts; ++part) {
+    const int64_t rows = b.rows / parts + (part < b.rows % parts ? 1 : 0);
+    dense_of_rows<kBlocked, kPanels>(rows, sizes)(b, row, panel);
+    row += rows;
+  }
 }
 
 static void dense(const DenseBlock& b) {
   for (int64_t panel = 0; panel < b.panels;) {
     const bool wide = panel + kDensePanels <= b.panels;
-    const auto micro = wide ? dense_micro<kDensePanels> : dense_micro<1>;
-    for (int64_t row = 0; row < b.rows; row += kDenseRows)
-      micro(b.patch + row, b.weights + panel * b.panel_stride, b.panel_stride, b.depth,
-            b.acc + row * b.ld + panel * kPanel, b.ld, b.first);
+    if (b.blocked)
+      (wide ? dense_panels<true, kDensePanels> : dense_panels<true, 1>)(b, panel);
+    else
+      (wide ? dense_panels<false, kDensePanels> : dense_panels<false, 1>)(b, panel);
     panel += wide ? kDensePanels : 1;
   }
 }

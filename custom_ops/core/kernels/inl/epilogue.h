@@ -2,38 +2,76 @@
 
 static F activate_lanes(F x, Activation activation, F a, F b) {
   switch (activation) {
+    case Activation::none: return x;
     case Activation::relu: return max(set(0.0f), x);
     case Activation::leaky_relu: return where_negative(x, mul(x, a), x);
     case Activation::clip: return min(b, max(a, x));
-    default: return x;
+    case Activation::sigmoid: break;
+  }
+  float lanes[kLanes];
+  store(lanes, x);
+  for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = activate(lanes[lane], activation, 0.0f, 0.0f);
+  return load(lanes);
+}
+
+// One panel of outputs where the outputs of a pixel are neighbours in Y (blocks, or rows of a matrix).
+static void epilogue_rows(const Epilogue& e, int64_t panel) {
+  const int64_t first = panel * kPanel, count = e.outputs - first < kPanel ? e.outputs - first : kPanel;
+  const F a = set(e.params[0]), b = set(e.params[1]);
+  float bias[kPanel] = {}, line[kPanel] = {};
+  for (int64_t j = 0; e.bias && j < count; ++j) bias[j] = e.bias[first + j];
+  for (int64_t i = 0; i < e.pixels; ++i) {
+    const float* acc = e.acc + i * e.ld + first;
+    float* y = e.y + panel * e.y_panel + i * e.y_pixel;
+    const float* addend = e.addend ? e.addend + panel * e.addend_panel + e.addend_pixel[i] : nullptr;
+    const bool direct = count == kPanel && (!addend || e.addend_channel == 1);
+    if (addend && !direct)
+      for (int64_t j = 0; j < count; ++j) line[j] = addend[j * e.addend_channel];
+    DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v) {
+      const int64_t at = v * kLanes;
+      F x = add(load(acc + at), load(bias + at));
+      if (addend) x = add(x, load(direct ? addend + at : line + at));
+      x = activate_lanes(x, e.activation, a, b);
+      store(direct ? y + at : line + at, x);
+    }
+    if (direct) continue;
+    for (int64_t j = 0; j < count; ++j) y[j] = line[j];
+    if (e.y_padded)
+      for (int64_t j = count; j < kPanel; ++j) y[j] = 0.0f;
   }
 }
 
-// One output channel of a tile, contiguous in Y.
-static void epilogue_channel(const Epilogue& e, int64_t m) {
-  float line[kTile];
-  const float* addend = e.addend ? e.addend + m * e.addend_channel : nullptr;
-  const float bias = e.bias ? e.bias[m] : 0.0f;
-  for (int64_t i = 0; i < e.pixels; ++i) line[i] = e.acc[i * e.ld + m];
-  if (e.bias)
-    for (int64_t i = 0; i < e.pixels; ++i) line[i] += bias;
-  if (addend)
-    for (int64_t i = 0; i < e.pixels; ++i) line[i] += addend[e.addend_pixel[i]];
-  if (e.activation == Activation::sigmoid) {
-    for (int64_t i = 0; i < e.pixels; ++i) line[i] = activate(line[i], e.activation, e.params[0], e.params[1]);
-  } else if (e.activation != Activation::none) {
-    const F a = set(e.params[0]), b = set(e.params[1]);
-    // Whole vectors of the line: what lies past `pixels` is initialised below and not written out.
-    for (int64_t i = e.pixels; i % kLanes; ++i) line[i] = 0.0f;
-    for (int64_t i = 0; i < e.pixels; i += kLanes) store(line + i, activate_lanes(load(line + i), e.activation, a, b));
+// Outputs [first, first + 8) of a panel where the pixels of an output are neighbours in Y.
+static void epilogue_planes(const Epilogue& e, int64_t first) {
+  float lines[8][kTile + kMinimumPlane];
+  int64_t i = 0;
+  for (; i + 8 <= e.pixels; i += 8) transpose8(e.acc + i * e.ld + first, e.ld, &lines[0][i], kTile + kMinimumPlane);
+  const int64_t count = e.outputs - first < 8 ? e.outputs - first : 8;
+  for (; i < e.pixels; ++i)
+    for (int64_t j = 0; j < count; ++j) lines[j][i] = e.acc[i * e.ld + first + j];
+  const F a = set(e.params[0]), b = set(e.params[1]);
+  for (int64_t j = 0; j < count; ++j) {
+    float* line = lines[j];
+    const int64_t m = first + j;
+    const F bias = set(e.bias ? e.bias[m] : 0.0f);
+    // Whole vectors of the line: what lies past `pixels` is initialised here and not written out.
+    for (int64_t k = e.pixels; k % kLanes; ++k) line[k] = 0.0f;
+    const float* addend = e.addend ? e.addend + m / kPanel * e.addend_panel + m % kPanel * e.addend_channel : nullptr;
+    if (e.bias)
+      for (int64_t k = 0; k < e.pixels; k += kLanes) store(line + k, add(load(line + k), bias));
+    if (addend)
+      for (int64_t k = 0; k < e.pixels; ++k) line[k] += addend[e.addend_pixel[k]];
+    float* y = e.y + m * e.y_channel;
+    int64_t k = 0;
+    for (; k + kLanes <= e.pixels; k += kLanes) store(y + k, activate_lanes(load(line + k), e.activation, a, b));
+    if (k < e.pixels) store(line + k, activate_lanes(load(line + k), e.activation, a, b));
+    for (; k < e.pixels; ++k) y[k] = line[k];
   }
-  float* y = e.y + m * e.y_channel;
-  if (e.y_pixel == 1)
-    for (int64_t i = 0; i < e.pixels; ++i) y[i] = line[i];
-  else
-    for (int64_t i = 0; i < e.pixels; ++i) y[i * e.y_pixel] = line[i];
 }
 
 static void epilogue(const Epilogue& e) {
-  for (int64_t m = 0; m < e.outputs; ++m) epilogue_channel(e, m);
+  if (!e.y_rows)
+    for (int64_t m = 0; m < e.outputs; m += 8) epilogue_planes(e, m);
+  else
+    for (int64_t panel = 0; panel * kPanel < e.outputs; ++panel) epilogue_rows(e, panel);
 }

@@ -1,0 +1,208 @@
+// Winograd's minimal filtering (Lavin & Gray, 2016; Toom-Cook construction): a window of n x n inputs gives
+// (n - r + 1)^2 outputs of an r x r kernel with n^2 products. The polynomials are evaluated at 0, infinity and pairs of
+// points +-p, so that every transform splits into an even and an odd half.
+
+// kPairs pairs of points, n = 2 * kPairs + 2. The points were chosen for the least error in float.
+template <int kPairs>
+struct Points {
+  static constexpr double at[3] = {kPairs == 2 ? 0.75 : 0.5, kPairs == 2 ? 1.5 : 1.0, 2.0};
+
+  static constexpr double square(int pair) { return at[pair] * at[pair]; }
+  // Coefficient k of the product over all pairs except `without` of (x - p^2).
+  static constexpr double coefficient(int k, int without) {
+    double c[kPairs + 2] = {1.0};
+    int degree = 0;
+    for (int pair = 0; pair < kPairs; ++pair) {
+      if (pair == without) continue;
+      ++degree;
+      for (int i = degree; i >= 0; --i) c[i] = (i > 0 ? c[i - 1] : 0.0) - square(pair) * (i < degree ? c[i] : 0.0);
+    }
+    return c[k];
+  }
+  // The product of the distances of point p of `pair` (or of 0, where pair is -1) from all other points.
+  static constexpr double norm(int pair) {
+    double product = pair < 0 ? 1.0 : 2.0 * square(pair);
+    for (int other = 0; other < kPairs; ++other)
+      if (other != pair) product *= (pair < 0 ? 0.0 : square(pair)) - square(other);
+    return product;
+  }
+  static constexpr double power(int pair, int exponent) {
+    double result = 1.0;
+    for (int i = 0; i < exponent; ++i) result *= at[pair];
+    return result;
+  }
+};
+
+static inline F times(double factor, F x) { return factor == 1.0 ? x : mul(set(static_cast<float>(factor)), x); }
+static inline F add_times(double factor, F x, F sum) {
+  return factor == 1.0 ? add(x, sum) : mul_add(set(static_cast<float>(factor)), x, sum);
+}
+
+// n values of one row or column of the window, in place.
+template <int kPairs>
+static inline void transform_input(F* d) {
+  using P = Points<kPairs>;
+  constexpr int n = 2 * kPairs + 2;
+  F out[n];
+  F zero = d[2 * kPairs], infinity = d[2 * kPairs + 1];
+  DRPASS_UNROLL for (int k = 0; k < kPairs; ++k) {
+    zero = add_times(P::coefficient(k, -1), d[2 * k], zero);
+    infinity = add_times(P::coefficient(k, -1), d[2 * k + 1], infinity);
+  }
+  out[0] = zero;
+  out[n - 1] = infinity;
+  DRPASS_UNROLL for (int pair = 0; pair < kPairs; ++pair) {
+    F even = d[2 * kPairs], odd = d[2 * kPairs - 1];
+    DRPASS_UNROLL for (int k = 0; k + 1 < kPairs; ++k) {
+      even = add_times(P::coefficient(k, pair), d[2 * k + 2], even);
+      odd = add_times(P::coefficient(k, pair), d[2 * k + 1], odd);
+    }
+    out[1 + 2 * pair] = add_times(P::at[pair], odd, even);
+    out[2 + 2 * pair] = add_times(-P::at[pair], odd, even);
+  }
+  DRPASS_UNROLL for (int i = 0; i < n; ++i) d[i] = out[i];
+}
+
+// kTaps weights of one row or column become n values.
+template <int kPairs, int kTaps>
+static inline void transform_weights(const F* g, F* out) {
+  using P = Points<kPairs>;
+  constexpr int n = 2 * kPairs + 2;
+  out[0] = times(1.0 / P::norm(-1), g[0]);
+  out[n - 1] = g[kTaps - 1];
+  DRPASS_UNROLL for (int pair = 0; pair < kPairs; ++pair) {
+    F even = times(1.0 / P::norm(pair), g[0]), odd = times(P::at[pair] / P::norm(pair), g[1]);
+    DRPASS_UNROLL for (int k = 2; k < kTaps; ++k) {
+      F& sum = k % 2 ? odd : even;
+      sum = add_times(P::power(pair, k) / P::norm(pair), g[k], sum);
+    }
+    out[1 + 2 * pair] = add(even, odd);
+    out[2 + 2 * pair] = sub(even, odd);
+  }
+}
+
+// n products of one row or column become m outputs.
+template <int kPairs, int m>
+static inline void transform_output(const F* x, F* y) {
+  using P = Points<kPairs>;
+  F sum[kPairs], difference[kPairs];
+  DRPASS_UNROLL for (int pair = 0; pair < kPairs; ++pair) {
+    sum[pair] = add(x[1 + 2 * pair], x[2 + 2 * pair]);
+    difference[pair] = sub(x[1 + 2 * pair], x[2 + 2 * pair]);
+  }
+  DRPASS_UNROLL for (int i = 0; i < m; ++i) {
+    const F* half = i % 2 ? difference : sum;
+    F value = times(P::power(0, i), half[0]);
+    DRPASS_UNROLL for (int pair = 1; pair < kPairs; ++pair) value = add_times(P::power(pair, i), half[pair], value);
+    if (i == 0) value = add(value, x[0]);
+    if (i == m - 1) value = add(value, x[2 * kPairs + 1]);
+    y[i] = value;
+  }
+}
+
+template <int kPairs>
+static void winograd_window(const float* x, int64_t row_stride, float* v, int64_t point_stride) {
+  constexpr int n = 2 * kPairs + 2;
+  F d[n][n];
+  DRPASS_UNROLL for (int j = 0; j < n; ++j) {
+    F column[n];
+    DRPASS_UNROLL for (int i = 0; i < n; ++i) column[i] = load(x + i * row_stride + j * kPanel);
+    transform_input<kPairs>(column);
+    DRPASS_UNROLL for (int i = 0; i < n; ++i) d[i][j] = column[i];
+  }
+  DRPASS_UNROLL for (int i = 0; i < n; ++i) {
+    transform_input<kPairs>(d[i]);
+    DRPASS_UNROLL for (int j = 0; j < n; ++j) store(v + (i * n + j) * point_stride, d[i][j]);
+  }
+}
+
+template <int kPairs>
+static void winograd_input_of(const WinogradInput& b) {
+  constexpr int n = 2 * kPairs + 2;
+  const bool inside = b.top == 0 && b.left == 0 && b.bottom == n && b.right == n;
+  float room[n * n * kPanel];
+  if (!inside)
+    for (float& value : room) value = 0.0f;
+  for (int64_t block = 0; block < b.blocks; ++block) {
+    const float* x = b.x + block * b.x_block;
+    int64_t row_stride = b.row_stride;
+    if (!inside) {
+      for (int64_t i = b.top; i < b.bottom; ++i)
+        for (int64_t k = b.left * kPanel; k < b.right * kPanel; ++k) room[i * n * kPanel + k] = x[i * row_stride + k];
+      x = room;
+      row_stride = n * kPanel;
+    }
+    for (int v = 0; v < kPanelVectors; ++v)
+      winograd_window<kPairs>(x + v * kLanes, row_stride, b.v + block * b.v_block + v * kLanes, b.point_stride);
+  }
+}
+
+static void winograd_input(const WinogradInput& b) {
+  b.window == 6 ? winograd_input_of<2>(b) : winograd_input_of<3>(b);
+}
+
+template <int kPairs, int kTaps>
+static void winograd_weights_of(const WinogradWeights& b) {
+  constexpr int n = 2 * kPairs + 2;
+  for (int64_t at = 0; at < b.channels * kPanel; at += kLanes) {
+    F rows[kTaps][n];
+    DRPASS_UNROLL for (int i = 0; i < kTaps; ++i) {
+      F g[kTaps];
+      DRPASS_UNROLL for (int j = 0; j < kTaps; ++j) g[j] = load(b.w + (i * kTaps + j) * b.tap_stride + at);
+      transform_weights<kPairs, kTaps>(g, rows[i]);
+    }
+    DRPASS_UNROLL for (int j = 0; j < n; ++j) {
+      F column[kTaps], out[n];
+      DRPASS_UNROLL for (int i = 0; i < kTaps; ++i) column[i] = rows[i][j];
+      transform_weights<kPairs, kTaps>(column, out);
+      DRPASS_UNROLL for (int i = 0; i < n; ++i) store(b.u + (i * n + j) * b.point_stride + at, out[i]);
+    }
+  }
+}
+
+static void winograd_weights(const WinogradWeights& b) {
+  if (b.window == 6)
+    winograd_weights_of<2, 3>(b);
+  else
+    b.taps == 3 ? winograd_weights_of<3, 3>(b) : winograd_weights_of<3, 5>(b);
+}
+
+// Whether a vector holds no NaN and no infinity: x * 0 is zero then.
+static inline bool all_finite(F checked) { return all_inside(checked, 1.0f); }
+
+template <int kPairs, int m>
+static bool winograd_output_of(const WinogradOutput& b) {
+  constexpr int n = 2 * kPairs + 2;
+  const F low = set(b.params[0]), high = set(b.params[1]), zero = set(0.0f);
+  F checked = zero;
+  for (int v = 0; v < kPanelVectors; ++v) {
+    const int64_t lane = v * kLanes;
+    F rows[m][n];
+    DRPASS_UNROLL for (int j = 0; j < n; ++j) {
+      F column[n], out[m];
+      DRPASS_UNROLL for (int i = 0; i < n; ++i) column[i] = load(b.products + (i * n + j) * b.point_stride + lane);
+      transform_output<kPairs, m>(column, out);
+      DRPASS_UNROLL for (int i = 0; i < m; ++i) rows[i][j] = out[i];
+    }
+    const F bias = b.bias ? load(b.bias + lane) : zero;
+    DRPASS_UNROLL for (int i = 0; i < m; ++i) {
+      if (i >= b.rows) break;
+      F out[m];
+      transform_output<kPairs, m>(rows[i], out);
+      DRPASS_UNROLL for (int j = 0; j < m; ++j) {
+        if (j >= b.columns) break;
+        checked = mul_add(out[j], zero, checked);
+        F value = add(out[j], bias);
+        const int64_t at = i * b.row_stride + j * kPanel + lane;
+        if (b.addend) value = add(value, load(b.addend + at));
+        store(b.y + at, activate_lanes(value, b.activation, low, high));
+      }
+    }
+  }
+  return all_finite(checked);
+}
+
+static bool winograd_output(const WinogradOutput& b) {
+  if (b.window == 6) return winograd_output_of<2, 4>(b);
+  return b.taps == 3 ? winograd_output_of<3, 6>(b) : winograd_output_of<3, 4>(b);
+}

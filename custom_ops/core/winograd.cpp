@@ -1,0 +1,288 @@
+#include "core/winograd.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace drpass {
+namespace {
+
+// Transformed inputs that are kept at a time: they are read once for every panel, so they need not stay in L2.
+constexpr int64_t kInputBytes = 4096 * 1024;
+// Products of the tiles and panels that a task works on, and input channels whose transformed weights it holds: both
+// stay in L2 together.
+constexpr int64_t kProductBytes = 384 * 1024;
+constexpr int64_t kChannels = 64;
+// Panels of a task, as many as the widest micro-kernel takes.
+constexpr int64_t kTaskPanels = 2;
+// Tiles whose inputs are transformed in one task.
+constexpr int64_t kInputTiles = 16;
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+int64_t tiles_of(const Geometry& g, const WinogradForm& form) {
+  return divide_up(g.out[1], form.tile()) * divide_up(g.out[2], form.tile());
+}
+
+// Vector instructions for one image: products, and transforms with their loads and stores.
+int64_t winograd_cost(const Geometry& g, const WinogradForm& form) {
+  const int64_t n = form.window, m = form.tile(), r = form.taps, tiles = tiles_of(g, form);
+  const int64_t products = tiles * form.points() * g.group_channels() * g.panels();
+  const int64_t inputs = tiles * g.blocks() * 2 * (n * 2 * n + n * n);
+  const int64_t outputs = tiles * g.panels() * ((n + m) * 2 * n + n * n + m * m);
+  const int64_t weights = g.group_channels() * g.panels() * ((r + n) * r * 2 + n * n + r * r);
+  return products + inputs + outputs + weights;
+}
+
+int64_t direct_cost(const Geometry& g) { return g.output_pixels() * g.taps() * g.group_channels() * g.panels(); }
+
+struct TileAt {
+  int64_t image, y, x;  // image within the instance; first output pixel
+};
+
+class Winograd {
+ public:
+  Winograd(const Call& call, const Instance& instance, int64_t group, const WinogradForm& form, const DensePart& dense,
+           Executor& executor)
+      : call_(call),
+        g_(call.geometry),
+        instance_(instance),
+        group_(group),
+        form_(form),
+        dense_(dense),
+        executor_(executor),
+        columns_(divide_up(g_.out[2], form.tile())),
+        tiles_(tiles_of(g_, form)),
+        task_tiles_(kProductBytes / (form.points() * kTaskPanels * kPanel * 4) / 12 * 12),
+        bias_(call.memory, g_.panels() * kPanel) {
+    const float* bias = call.tensors.bias;
+    for (int64_t m = 0; m < g_.panels() * kPanel; ++m)
+      bias_[m] = bias && m < g_.group_outputs() ? bias[group * g_.group_outputs() + m] : 0.0f;
+    const int64_t kept = kInputBytes / (form.points() * g_.blocks() * kPanel * 4);
+    block_tiles_ = std::max<int64_t>(12, kept / 12 * 12);
+    if (g_.group_channels() > kChannels) block_tiles_ = std::min(block_tiles_, task_tiles_);
+  }
+
+  // Images that are converted from or to planes are worked on a few at a time, to keep the copies small.
+  void run() {
+    const bool converts = g_.x_layout == Layout::planes || g_.y_layout == Layout::planes;
+    const int64_t images = converts ? std::min(instance_.images, divide_up(block_tiles_, tiles_)) : instance_.images;
+    const int64_t tiles = std::min(images * tiles_, block_tiles_);
+    // An odd number of cache lines between points: they must not all fall into the same sets.
+    point_stride_ = (g_.blocks() * tiles | 1) * kPanel;
+    inputs_ = Scratch<float>(call_.memory, form_.points() * point_stride_);
+    if (g_.x_layout == Layout::planes)
+      x_ = Scratch<float>(call_.memory, images * g_.blocks() * g_.pixels() * kPanel);
+    if (g_.y_layout == Layout::planes)
+      y_ = Scratch<float>(call_.memory, images * g_.panels() * g_.output_pixels() * kPanel);
+    for (first_ = 0; first_ < instance_.images; first_ += images)
+      run_images(std::min(images, instance_.images - first_), tiles);
+  }
+
+ private:
+  void run_images(int64_t images, int64_t step) {
+    if (x_.size()) read_planes(images);
+    for (int64_t begin = 0; begin < images * tiles_; begin += step) {
+      const int64_t count = std::min(step, images * tiles_ - begin);
+      executor_.run(divide_up(count, kInputTiles), [&](size_t task) {
+        const int64_t first = static_cast<int64_t>(task) * kInputTiles;
+        for (int64_t i = first; i < std::min(count, first + kInputTiles); ++i) transform_input(begin + i, i, count);
+      });
+      const int64_t parts = divide_up(count, task_tiles_), pairs = divide_up(g_.panels(), kTaskPanels);
+      executor_.run(pairs * parts, [&](size_t task) {
+        const int64_t panel = static_cast<int64_t>(task) / parts * kTaskPanels, part = static_cast<int64_t>(task) % parts;
+        const int64_t from = count * part / parts, to = count * (part + 1) / parts;
+        multiply(begin, from, to - from, count, panel, std::min(kTaskPanels, g_.panels() - panel));
+      });
+    }
+    if (y_.size()) write_planes(images);
+  }
+
+  TileAt tile_at(int64_t index) const {
+    const int64_t within = index % tiles_;
+    return {first_ + index / tiles_, within / columns_ * form_.tile(), within % columns_ * form_.tile()};
+  }
+
+  const float* input_image(int64_t image) const {
+    if (x_.size()) return x_.data() + (image - first_) * g_.blocks() * g_.pixels() * kPanel;
+    return call_.tensors.x + (instance_.first_image + image) * g_.x_image + g_.x_offset(group_ * g_.group_channels());
+  }
+
+  // Pixel 0 of a panel of an image, and the distance between panels being panel_stride().
+  float* output_image(int64_t image) {
+    if (y_.size()) return y_.data() + (image - first_) * g_.panels() * g_.output_pixels() * kPanel;
+    return call_.tensors.y + (instance_.first_image + image) * g_.y_image + g_.y_offset(group_ * g_.group_outputs());
+  }
+
+  void read_planes(int64_t images) {
+    executor_.run(images * g_.blocks(), [&](size_t task) {
+      const int64_t image = static_cast<int64_t>(task) / g_.blocks(), block = static_cast<int64_t>(task) % g_.blocks();
+      const int64_t channel = block * kPanel, count = std::min(kPanel, g_.group_channels() - channel);
+      const float* x = call_.tensors.x + (instance_.first_image + first_ + image) * g_.x_image +
+                       g_.x_offset(group_ * g_.group_channels() + channel);
+      call_.kernels.to_blocks(x, g_.x_channel, g_.pixels(), count,
+                              x_.data() + static_cast<int64_t>(task) * g_.pixels() * kPanel);
+    });
+  }
+
+  void write_planes(int64_t images) {
+    const int64_t pixels = g_.output_pixels(), parts = divide_up(pixels, kTile);
+    executor_.run(images * g_.panels(), [&](size_t task) {
+      const int64_t image = static_cast<int64_t>(task) / g_.panels(), panel = static_cast<int64_t>(task) % g_.panels();
+      const float* sums = y_.data() + static_cast<int64_t>(task) * pixels * kPanel;
+      for (int64_t part = 0; part < parts; ++part) {
+        const Tile tile{(first_ + image) * pixels + part * kTile, std::min(kTile, pixels - part * kTile)};
+        finish_tile(call_, instance_, tile, group_, panel * kPanel, outputs_of(panel), sums + part * kTile * kPanel,
+                    kPanel);
+      }
+    });
+  }
+
+  int64_t outputs_of(int64_t panel) const { return std::min(kPanel, g_.group_outputs() - panel * kPanel); }
+
+  void transform_input(int64_t index, int64_t slot, int64_t count) {
+    const TileAt at = tile_at(index);
+    const int64_t y = at.y - g_.pad[1], x = at.x - g_.pad[2], n = form_.window;
+    WinogradInput input;
+    input.window = n;
+    input.x = input_image(at.image) + (y * g_.in[2] + x) * kPanel;
+    input.row_stride = g_.in[2] * kPanel;
+    input.x_block = g_.pixels() * kPanel;
+    input.blocks = g_.blocks();
+    input.top = std::clamp<int64_t>(-y, 0, n);
+    input.left = std::clamp<int64_t>(-x, 0, n);
+    input.bottom = std::clamp<int64_t>(g_.in[1] - y, input.top, n);
+    input.right = std::clamp<int64_t>(g_.in[2] - x, input.left, n);
+    input.v = inputs_.data() + slot * kPanel;
+    input.point_stride = point_stride_;
+    input.v_block = count * kPanel;
+    call_.kernels.winograd_input(input);
+  }
+
+  // Tiles [from, from + tiles) of the `count` whose inputs are there, for some panels.
+  void multiply(int64_t begin, int64_t from, int64_t tiles, int64_t count, int64_t panel, int64_t panels) {
+    const int64_t channels = g_.group_channels(), depth = std::min(channels, kChannels), width = panels * kPanel;
+    const int64_t weight_stride = (panels * depth | 1) * kPanel, product_stride = (tiles * panels | 1) * kPanel;
+    Scratch<float> weights(call_.memory, form_.points() * weight_stride);
+    Scratch<float> products(call_.memory, form_.points() * product_stride);
+    for (int64_t channel = 0; channel < channels; channel += kChannels) {
+      const int64_t here = std::min(kChannels, channels - channel);
+      for (int64_t p = 0; p < panels; ++p)
+        transform_weights(panel + p, channel, here, weights.data() + p * depth * kPanel, weight_stride);
+      DenseBlock block;
+      block.patch = inputs_.data() + (channel / kPanel * count + from) * kPanel;
+      block.patch_stride = count * kPanel;
+      block.blocked = true;
+      block.weights = weights.data();
+      block.panel_stride = depth * kPanel;
+      block.depth = here;
+      block.panels = panels;
+      block.rows = tiles;
+      block.acc = products.data();
+      block.ld = width;
+      block.first = channel == 0;
+      for (int64_t point = 0; point < form_.points(); ++point) {
+        call_.kernels.dense(block);
+        block.patch += point_stride_;
+        block.weights += weight_stride;
+        block.acc += product_stride;
+      }
+    }
+    for (int64_t i = 0; i < tiles; ++i)
+      for (int64_t p = 0; p < panels; ++p)
+        transform_output(tile_at(begin + from + i), panel + p, products.data() + i * width + p * kPanel, product_stride);
+  }
+
+  void transform_weights(int64_t panel, int64_t channel, int64_t channels, float* u, int64_t point_stride) {
+    WinogradWeights block;
+    block.window = form_.window;
+    block.taps = form_.taps;
+    block.w = dense_.weights + panel * dense_.panel_stride + channel * kPanel;
+    block.tap_stride = g_.group_channels() * kPanel;
+    block.channels = channels;
+    block.u = u;
+    block.point_stride = point_stride;
+    call_.kernels.winograd_weights(block);
+  }
+
+  void transform_output(const TileAt& at, int64_t panel, const float* products, int64_t product_stride) {
+    const int64_t panel_offset = panel * g_.output_pixels() * kPanel, pixel = at.y * g_.out[2] + at.x;
+    const Tensors& t = call_.tensors;
+    const bool finishes = g_.y_layout == Layout::blocked;
+    WinogradOutput output;
+    output.window = form_.window;
+    output.taps = form_.taps;
+    output.products = products;
+    output.point_stride = product_stride;
+    output.rows = std::min(form_.tile(), g_.out[1] - at.y);
+    output.columns = std::min(form_.tile(), g_.out[2] - at.x);
+    output.y = output_image(at.image) + panel_offset + pixel * kPanel;
+    output.row_stride = g_.out[2] * kPanel;
+    output.bias = finishes ? bias_.data() + panel * kPanel : nullptr;
+    output.addend = finishes && t.addend.data ? t.addend.data + (output.y - t.y) : nullptr;
+    output.activation = finishes ? call_.parameters.activation : Activation::none;
+    output.params[0] = call_.parameters.activation_params[0];
+    output.params[1] = call_.parameters.activation_params[1];
+    if (!call_.kernels.winograd_output(output)) return recompute(at, panel, output);
+    if (finishes && outputs_of(panel) < kPanel) clear_padding(output, outputs_of(panel));
+  }
+
+  // Lanes past the last output hold zero, whatever the activation makes of it.
+  static void clear_padding(const WinogradOutput& output, int64_t outputs) {
+    for (int64_t i = 0; i < output.rows; ++i)
+      for (int64_t j = 0; j < output.columns; ++j)
+        std::fill(output.y + i * output.row_stride + j * kPanel + outputs,
+                  output.y + i * output.row_stride + (j + 1) * kPanel, 0.0f);
+  }
+
+  // The transforms carry NaN and infinities to the whole tile, and may overflow: the direct form does neither.
+  void recompute(const TileAt& at, int64_t panel, const WinogradOutput& output) {
+    float sums[8 * kPanel];
+    for (int64_t i = 0; i < output.rows; ++i) {
+      const Tile row{at.image * g_.output_pixels() + (at.y + i) * g_.out[2] + at.x, output.columns};
+      dense_tile(call_, instance_, row, group_, dense_, panel, 1, sums, kPanel);
+      if (y_.size())
+        std::memcpy(output.y + i * output.row_stride, sums, output.columns * kPanel * sizeof(float));
+      else
+        finish_tile(call_, instance_, row, group_, panel * kPanel, outputs_of(panel), sums, kPanel);
+    }
+  }
+
+  const Call& call_;
+  const Geometry& g_;
+  const Instance& instance_;
+  int64_t group_;
+  WinogradForm form_;
+  const DensePart& dense_;
+  Executor& executor_;
+  int64_t columns_, tiles_;  // tiles of a row and of an image
+  int64_t task_tiles_, block_tiles_, point_stride_ = 0;
+  int64_t first_ = 0;  // image of the instance that is at the start of the copies
+  Scratch<float> bias_, x_, y_, inputs_;
+};
+
+}  // namespace
+
+std::optional<WinogradForm> choose_winograd(const Parameters& p, const Geometry& g) {
+  const std::array<int64_t, 3> ones{1, 1, 1};
+  const bool square = g.kernel[1] == g.kernel[2] && (g.kernel[1] == 3 || g.kernel[1] == 5);
+  if (!p.winograd || !g.convolution || !square || g.kernel[0] != 1 || g.in[0] != 1 || g.out[0] != 1 ||
+      g.stride != ones || g.dilation != ones)
+    return std::nullopt;
+  std::optional<WinogradForm> best;
+  int64_t cost = direct_cost(g) * 9 / 10;
+  for (int64_t window : {6, 8}) {
+    const WinogradForm form{g.kernel[1], window};
+    if (form.taps == 5 && window == 6) continue;
+    if (winograd_cost(g, form) >= cost) continue;
+    best = form;
+    cost = winograd_cost(g, form);
+  }
+  return best;
+}
+
+void run_winograd(const Call& call, const Instance& instance, int64_t group, const WinogradForm& form,
+                  const DensePart& dense, Executor& executor) {
+  Winograd(call, instance, group, form, dense, executor).run();
+}
+
+}  // namespace drpass

@@ -1,0 +1,26 @@
+// The dense convolution of small kernels by Winograd's minimal filtering: fewer multiplications than the direct form, at
+// a somewhat larger rounding error (docs/operator.md). It works on blocks of 16 channels; planes are converted.
+#pragma once
+
+#include <optional>
+
+#include "core/dense.h"
+
+namespace drpass {
+
+// F(tile x tile, taps x taps): a window of `window` x `window` inputs gives tile x tile outputs.
+struct WinogradForm {
+  int64_t taps, window;
+  int64_t tile() const { return window - taps + 1; }
+  int64_t points() const { return window * window; }
+};
+
+// The form that takes the fewest operations, nothing where the direct form does. Decided by the sizes of one image, so
+// that splitting a batch does not change results.
+std::optional<WinogradForm> choose_winograd(const Parameters& parameters, const Geometry& geometry);
+
+// All outputs of a group; `dense` (all channels) serves tiles in which the transforms met NaN, infinities or overflow.
+void run_winograd(const Call& call, const Instance& instance, int64_t group, const WinogradForm& form,
+                  const DensePart& dense, Executor& executor);
+
+}  // namespace drpass
