@@ -15,7 +15,7 @@ struct WinogradForm {
   int64_t points() const { return window * window; }
 };
 
-// The form that takes the fewest operations, nothing where the direct form does. Decided by the sizes of one image, so
+// The form to use, nothing where the direct form takes fewer operations. Decided by the sizes of one image, so
 // that splitting a batch does not change results.
 std::optional<WinogradForm> choose_winograd(const Parameters& parameters, const Geometry& geometry);
 

@@ -85,7 +85,7 @@ struct Epilogue {
 // Winograd, input stage: the n x n window of one tile, for all blocks of 16 channels; point (i, j) of block k goes to
 // v[(i * n + j) * point_stride + k * v_block], 16 values.
 struct WinogradInput {
-  int64_t window;  // n: 6 or 8
+  int64_t window;  // n: 6 for kernels of 3 x 3, 8 for 5 x 5
   const float* x;  // pixel (0, 0) of the window, which may lie outside of the image
   int64_t row_stride, x_block, blocks;
   int64_t top, bottom, left, right;  // the part of the window that lies in the image; the rest is zero
@@ -95,17 +95,17 @@ struct WinogradInput {
 
 // Weight stage, for one panel: u[(i * n + j) * point_stride + c * 16] from w[tap * tap_stride + c * 16].
 struct WinogradWeights {
-  int64_t window, taps;  // taps: of one row of the kernel, 3 or (window 8) also 5
+  int64_t window;
   const float* w;
   int64_t tap_stride, channels;
   float* u;
   int64_t point_stride;
 };
 
-// Output stage, for one tile and panel: the rows x columns first of the (n - taps + 1)^2 outputs, with bias, addend and
+// Output stage, for one tile and panel: the rows x columns first of the 4 x 4 outputs, with bias, addend and
 // activation. Returns false if an output was not finite before those.
 struct WinogradOutput {
-  int64_t window, taps;
+  int64_t window;
   const float* products;  // point (i, j) at (i * n + j) * point_stride, 16 values
   int64_t point_stride;
   int64_t rows, columns;

@@ -1,5 +1,5 @@
-// Winograd's minimal filtering (Lavin & Gray, 2016; Toom-Cook construction): a window of n x n inputs gives
-// (n - r + 1)^2 outputs of an r x r kernel with n^2 products. The polynomials are evaluated at 0, infinity and pairs of
+// Winograd's minimal filtering (Lavin & Gray, 2016; Toom-Cook construction): a window of n x n inputs gives 4 x 4
+// outputs of an (n - 3) x (n - 3) kernel with n^2 products. The polynomials are evaluated at 0, infinity and pairs of
 // points +-p, so that every transform splits into an even and an odd half.
 
 // kPairs pairs of points, n = 2 * kPairs + 2. The points were chosen for the least error in float.
@@ -161,10 +161,7 @@ static void winograd_weights_of(const WinogradWeights& b) {
 }
 
 static void winograd_weights(const WinogradWeights& b) {
-  if (b.window == 6)
-    winograd_weights_of<2, 3>(b);
-  else
-    b.taps == 3 ? winograd_weights_of<3, 3>(b) : winograd_weights_of<3, 5>(b);
+  b.window == 6 ? winograd_weights_of<2, 3>(b) : winograd_weights_of<3, 5>(b);
 }
 
 // Whether a vector holds no NaN and no infinity: x * 0 is zero then.
@@ -203,6 +200,5 @@ static bool winograd_output_of(const WinogradOutput& b) {
 }
 
 static bool winograd_output(const WinogradOutput& b) {
-  if (b.window == 6) return winograd_output_of<2, 4>(b);
-  return b.taps == 3 ? winograd_output_of<3, 6>(b) : winograd_output_of<3, 4>(b);
+  return b.window == 6 ? winograd_output_of<2, 4>(b) : winograd_output_of<3, 4>(b);
 }
