@@ -17,8 +17,9 @@ struct DensePart {
 // The dense channels of a group: those of sub-vectors without clusters.
 DensePart make_dense_part(const Call& call, int64_t group, const Clusters* clusters);
 
-// acc[tile][ld] = the dense part of the tile for panels [first_panel, first_panel + panels).
+// acc[tile][ld] = the dense part of the tile for panels [first_panel, first_panel + panels). With `finish` the result
+// goes to Y, and acc is scratch.
 void dense_tile(const Call& call, const Instance& instance, const Tile& tile, int64_t group, const DensePart& part,
-                int64_t first_panel, int64_t panels, float* acc, int64_t ld);
+                int64_t first_panel, int64_t panels, float* acc, int64_t ld, const Epilogue* finish = nullptr);
 
 }  // namespace drpass

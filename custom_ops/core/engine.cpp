@@ -34,8 +34,9 @@ void run_dense(const Call& call, const Instance& instance, int64_t group, const 
   executor.run(tile_count(g, instance), [&](size_t index) {
     const Tile tile = tile_at(g, instance, index);
     Scratch<float> acc(call.memory, kTile * width);
-    dense_tile(call, instance, tile, group, dense, 0, g.panels(), acc.data(), width);
-    finish_tile(call, instance, tile, group, 0, g.group_outputs(), acc.data(), width);
+    const auto finish = dense.count ? direct_epilogue(call, instance, tile, group, 0, g.group_outputs()) : std::nullopt;
+    dense_tile(call, instance, tile, group, dense, 0, g.panels(), acc.data(), width, finish ? &*finish : nullptr);
+    if (!finish) finish_tile(call, instance, tile, group, 0, g.group_outputs(), acc.data(), width);
   });
 }
 

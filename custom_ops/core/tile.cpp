@@ -4,41 +4,62 @@
 
 namespace drpass {
 
+namespace {
+
+// All of the epilogue but the sums and the addend, for pixels of one image from `pixel` on.
+Epilogue make_epilogue(const Call& call, int64_t image, int64_t pixel, int64_t pixels, int64_t channel,
+                       int64_t outputs) {
+  const Geometry& g = call.geometry;
+  const bool blocked = g.y_layout == Layout::blocked;
+  Epilogue e{};
+  e.pixels = pixels;
+  e.outputs = outputs;
+  e.bias = call.tensors.bias ? call.tensors.bias + channel : nullptr;
+  e.activation = call.parameters.activation;
+  e.params[0] = call.parameters.activation_params[0];
+  e.params[1] = call.parameters.activation_params[1];
+  e.y = call.tensors.y + image * g.y_image + g.y_offset(channel) + pixel * g.y_pixel;
+  e.y_rows = blocked || !g.convolution;
+  e.y_padded = blocked;
+  e.y_channel = g.y_channel;
+  e.y_panel = blocked ? g.y_channel : kPanel;
+  e.y_pixel = g.y_pixel;
+  return e;
+}
+
+}  // namespace
+
+std::optional<Epilogue> direct_epilogue(const Call& call, const Instance& instance, const Tile& tile, int64_t group,
+                                        int64_t first_output, int64_t outputs) {
+  const Geometry& g = call.geometry;
+  const int64_t image = tile.first / g.output_pixels(), last = (tile.first + tile.count - 1) / g.output_pixels();
+  const bool rows = g.y_layout == Layout::blocked || !g.convolution;
+  if (!rows || call.tensors.addend.data || outputs % kPanel != 0 || image != last) return std::nullopt;
+  return make_epilogue(call, instance.first_image + image, tile.first % g.output_pixels(), tile.count,
+                       group * g.group_outputs() + first_output, outputs);
+}
+
 void finish_tile(const Call& call, const Instance& instance, const Tile& tile, int64_t group, int64_t first_output,
                  int64_t outputs, const float* acc, int64_t ld) {
   const Geometry& g = call.geometry;
-  const Tensors& t = call.tensors;
+  const Addend& addend = call.tensors.addend;
   const int64_t channel = group * g.group_outputs() + first_output;
-  const bool blocked = g.y_layout == Layout::blocked;
-  // In blocks the addend has the shape of Y.
-  const int64_t addend_channel = blocked ? 1 : t.addend.channel_stride;
-  const int64_t addend_panel = blocked ? g.y_channel : kPanel * t.addend.channel_stride;
+  const bool blocked = g.y_layout == Layout::blocked;  // the addend has the shape of Y then
   int64_t addend_pixel[kTile];
   for (int64_t begin = 0, end; begin < tile.count; begin = end) {  // one image after the other
-    const int64_t image = (tile.first + begin) / g.output_pixels(), pixel = (tile.first + begin) % g.output_pixels();
+    const int64_t image = instance.first_image + (tile.first + begin) / g.output_pixels();
+    const int64_t pixel = (tile.first + begin) % g.output_pixels();
     end = std::min(tile.count, begin + g.output_pixels() - pixel);
-    if (t.addend.data)
-      for (int64_t i = begin; i < end; ++i)
-        addend_pixel[i - begin] = t.addend.offset(g, instance.first_image + image, 0, pixel + i - begin);
-    Epilogue e;
+    Epilogue e = make_epilogue(call, image, pixel, end - begin, channel, outputs);
     e.acc = acc + begin * ld;
     e.ld = ld;
-    e.pixels = end - begin;
-    e.outputs = outputs;
-    e.bias = t.bias ? t.bias + channel : nullptr;
-    e.addend = t.addend.data ? t.addend.data + channel / kPanel * addend_panel + channel % kPanel * addend_channel : nullptr;
-    e.addend_panel = addend_panel;
-    e.addend_channel = addend_channel;
-    e.addend_pixel = addend_pixel;
-    e.activation = call.parameters.activation;
-    e.params[0] = call.parameters.activation_params[0];
-    e.params[1] = call.parameters.activation_params[1];
-    e.y = t.y + (instance.first_image + image) * g.y_image + g.y_offset(channel) + pixel * g.y_pixel;
-    e.y_rows = blocked || !g.convolution;
-    e.y_padded = blocked;
-    e.y_channel = g.y_channel;
-    e.y_panel = blocked ? g.y_channel : kPanel;
-    e.y_pixel = g.y_pixel;
+    if (addend.data) {
+      for (int64_t i = 0; i < end - begin; ++i) addend_pixel[i] = addend.offset(g, image, 0, pixel + i);
+      e.addend_channel = blocked ? 1 : addend.channel_stride;
+      e.addend_panel = blocked ? g.y_channel : kPanel * addend.channel_stride;
+      e.addend = addend.data + channel / kPanel * e.addend_panel + channel % kPanel * e.addend_channel;
+      e.addend_pixel = addend_pixel;
+    }
     call.kernels.epilogue(e);
   }
 }

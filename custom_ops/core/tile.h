@@ -1,6 +1,8 @@
 // A tile: up to kTile neighbouring output pixels of a scope instance, numbered through its images.
 #pragma once
 
+#include <optional>
+
 #include "core/cluster.h"
 
 namespace drpass {
@@ -40,6 +42,10 @@ class PixelWalk {
   int64_t image;  // within the scope instance
   std::array<int64_t, 3> at;
 };
+
+// What lets the dense micro-kernel finish a tile itself; nothing where only finish_tile can.
+std::optional<Epilogue> direct_epilogue(const Call& call, const Instance& instance, const Tile& tile, int64_t group,
+                                        int64_t first_output, int64_t outputs);
 
 // Bias, addend and activation of the outputs [first_output, first_output + outputs) of a group; writes Y.
 void finish_tile(const Call& call, const Instance& instance, const Tile& tile, int64_t group, int64_t first_output,

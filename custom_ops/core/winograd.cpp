@@ -6,10 +6,13 @@
 namespace drpass {
 namespace {
 
-// Transformed inputs that are kept at a time: they are read once for every panel, so they need not stay in L2.
+// Transformed weights of a whole layer up to this size are computed once a call and shared by all tasks, which then work
+// on a few tiles each, whose transformed inputs stay in L2. Larger ones would cost too much memory.
+constexpr int64_t kSharedWeightBytes = 5 * 1024 * 1024;
+constexpr int64_t kTileInputBytes = 320 * 1024;
+// Else the inputs of many tiles are kept (they are read once for every panel, so they need not stay in L2), and a task
+// transforms the weights of some channels at a time, which stay in L2 together with the products of its tiles.
 constexpr int64_t kInputBytes = 4096 * 1024;
-// Products of the tiles and panels that a task works on, and input channels whose transformed weights it holds: both
-// stay in L2 together.
 constexpr int64_t kProductBytes = 384 * 1024;
 constexpr int64_t kChannels = 64;
 // Panels of a task, as many as the widest micro-kernel takes.
@@ -35,6 +38,18 @@ int64_t winograd_cost(const Geometry& g, const WinogradForm& form) {
 
 int64_t direct_cost(const Geometry& g) { return g.output_pixels() * g.taps() * g.group_channels() * g.panels(); }
 
+// Transformed inputs of tiles from `first` on: point p of block k of tile i at v[p * point_stride + (k * count + i) * 16].
+struct Inputs {
+  float* v;
+  int64_t point_stride, first, count;
+};
+
+// Transformed weights of some channels of some panels: point p at u[p * point_stride], there [panel][depth][16].
+struct Weights {
+  const float* u;
+  int64_t point_stride, depth;
+};
+
 struct TileAt {
   int64_t image, y, x;  // image within the instance; first output pixel
 };
@@ -52,50 +67,94 @@ class Winograd {
         executor_(executor),
         columns_(divide_up(g_.out[2], form.tile())),
         tiles_(tiles_of(g_, form)),
-        task_tiles_(kProductBytes / (form.points() * kTaskPanels * kPanel * 4) / 12 * 12),
         bias_(call.memory, g_.panels() * kPanel) {
     const float* bias = call.tensors.bias;
     for (int64_t m = 0; m < g_.panels() * kPanel; ++m)
       bias_[m] = bias && m < g_.group_outputs() ? bias[group * g_.group_outputs() + m] : 0.0f;
-    const int64_t kept = kInputBytes / (form.points() * g_.blocks() * kPanel * 4);
-    block_tiles_ = std::max<int64_t>(12, kept / 12 * 12);
-    if (g_.group_channels() > kChannels) block_tiles_ = std::min(block_tiles_, task_tiles_);
+    const int64_t weight_bytes = form.points() * g_.group_channels() * g_.panels() * kPanel * 4;
+    const int64_t input_bytes = form.points() * g_.blocks() * kPanel * 4;  // of one tile
+    share_ = weight_bytes <= kSharedWeightBytes;
+    task_tiles_ = kProductBytes / (form.points() * kTaskPanels * kPanel * 4) / 12 * 12;
+    const int64_t kept = (share_ ? kTileInputBytes : kInputBytes) / input_bytes / 12 * 12;
+    block_tiles_ = std::clamp<int64_t>(kept, 12, task_tiles_);
   }
 
   // Images that are converted from or to planes are worked on a few at a time, to keep the copies small.
   void run() {
+    if (share_) transform_all_weights();
     const bool converts = g_.x_layout == Layout::planes || g_.y_layout == Layout::planes;
-    const int64_t images = converts ? std::min(instance_.images, divide_up(block_tiles_, tiles_)) : instance_.images;
-    const int64_t tiles = std::min(images * tiles_, block_tiles_);
-    // An odd number of cache lines between points: they must not all fall into the same sets.
-    point_stride_ = (g_.blocks() * tiles | 1) * kPanel;
-    inputs_ = Scratch<float>(call_.memory, form_.points() * point_stride_);
+    const int64_t images = converts ? std::min(instance_.images, divide_up(8 * block_tiles_, tiles_)) : instance_.images;
     if (g_.x_layout == Layout::planes)
       x_ = Scratch<float>(call_.memory, images * g_.blocks() * g_.pixels() * kPanel);
     if (g_.y_layout == Layout::planes)
       y_ = Scratch<float>(call_.memory, images * g_.panels() * g_.output_pixels() * kPanel);
-    for (first_ = 0; first_ < instance_.images; first_ += images)
-      run_images(std::min(images, instance_.images - first_), tiles);
+    for (first_ = 0; first_ < instance_.images; first_ += images) {
+      const int64_t here = std::min(images, instance_.images - first_);
+      if (x_.size()) read_planes(here);
+      share_ ? run_tile_blocks(here * tiles_) : run_panels(here * tiles_);
+      if (y_.size()) write_planes(here);
+    }
   }
 
  private:
-  void run_images(int64_t images, int64_t step) {
-    if (x_.size()) read_planes(images);
-    for (int64_t begin = 0; begin < images * tiles_; begin += step) {
-      const int64_t count = std::min(step, images * tiles_ - begin);
+  // Tasks are blocks of tiles, at least a few where there are as many tiles.
+  void run_tile_blocks(int64_t tiles) {
+    const int64_t blocks = std::max(divide_up(tiles, block_tiles_), std::min<int64_t>(4, divide_up(tiles, 6)));
+    executor_.run(blocks, [&](size_t task) {
+      const int64_t block = static_cast<int64_t>(task), first = tiles * block / blocks;
+      const int64_t count = tiles * (block + 1) / blocks - first;
+      Scratch<float> room;
+      const Inputs inputs = make_inputs(first, count, room);
+      for (int64_t i = 0; i < count; ++i) transform_input(inputs, i);
+      Scratch<float> products(call_.memory, form_.points() * product_stride(count, kTaskPanels));
+      for (int64_t panel = 0; panel < g_.panels(); panel += kTaskPanels) {
+        const int64_t panels = std::min(kTaskPanels, g_.panels() - panel);
+        const int64_t depth = g_.group_channels(), stride = weight_stride(depth);
+        multiply(inputs, {shared_.data() + panel / kTaskPanels * form_.points() * stride, stride, depth}, 0, depth,
+                 panels, products.data());
+        transform_outputs(inputs, panel, panels, products.data());
+      }
+    });
+  }
+
+  // The inputs of a block of tiles are transformed first; then tasks are panels.
+  void run_panels(int64_t tiles) {
+    for (int64_t first = 0; first < tiles; first += block_tiles_) {
+      const int64_t count = std::min(block_tiles_, tiles - first);
+      Scratch<float> room;
+      const Inputs inputs = make_inputs(first, count, room);
       executor_.run(divide_up(count, kInputTiles), [&](size_t task) {
-        const int64_t first = static_cast<int64_t>(task) * kInputTiles;
-        for (int64_t i = first; i < std::min(count, first + kInputTiles); ++i) transform_input(begin + i, i, count);
+        const int64_t begin = static_cast<int64_t>(task) * kInputTiles;
+        for (int64_t i = begin; i < std::min(count, begin + kInputTiles); ++i) transform_input(inputs, i);
       });
-      const int64_t parts = divide_up(count, task_tiles_), pairs = divide_up(g_.panels(), kTaskPanels);
-      executor_.run(pairs * parts, [&](size_t task) {
-        const int64_t panel = static_cast<int64_t>(task) / parts * kTaskPanels, part = static_cast<int64_t>(task) % parts;
-        const int64_t from = count * part / parts, to = count * (part + 1) / parts;
-        multiply(begin, from, to - from, count, panel, std::min(kTaskPanels, g_.panels() - panel));
+      executor_.run(divide_up(g_.panels(), kTaskPanels), [&](size_t task) {
+        const int64_t panel = static_cast<int64_t>(task) * kTaskPanels;
+        run_panel_pair(inputs, panel, std::min(kTaskPanels, g_.panels() - panel));
       });
     }
-    if (y_.size()) write_planes(images);
   }
+
+  void run_panel_pair(const Inputs& inputs, int64_t panel, int64_t panels) {
+    const int64_t channels = g_.group_channels(), depth = std::min(channels, kChannels), stride = weight_stride(depth);
+    Scratch<float> weights(call_.memory, form_.points() * stride);
+    Scratch<float> products(call_.memory, form_.points() * product_stride(inputs.count, panels));
+    for (int64_t channel = 0; channel < channels; channel += kChannels) {
+      const int64_t here = std::min(kChannels, channels - channel);
+      for (int64_t p = 0; p < panels; ++p)
+        transform_weights(panel + p, channel, here, weights.data() + p * depth * kPanel, stride);
+      multiply(inputs, {weights.data(), stride, depth}, channel, here, panels, products.data());
+    }
+    transform_outputs(inputs, panel, panels, products.data());
+  }
+
+  // Odd numbers of cache lines between points: they must not all fall into the same sets.
+  Inputs make_inputs(int64_t first, int64_t count, Scratch<float>& room) const {
+    const int64_t stride = (g_.blocks() * count | 1) * kPanel;
+    room = Scratch<float>(call_.memory, form_.points() * stride);
+    return {room.data(), stride, first, count};
+  }
+  static int64_t weight_stride(int64_t depth) { return (kTaskPanels * depth | 1) * kPanel; }
+  static int64_t product_stride(int64_t tiles, int64_t panels) { return (tiles * panels | 1) * kPanel; }
 
   TileAt tile_at(int64_t index) const {
     const int64_t within = index % tiles_;
@@ -139,8 +198,8 @@ class Winograd {
 
   int64_t outputs_of(int64_t panel) const { return std::min(kPanel, g_.group_outputs() - panel * kPanel); }
 
-  void transform_input(int64_t index, int64_t slot, int64_t count) {
-    const TileAt at = tile_at(index);
+  void transform_input(const Inputs& inputs, int64_t slot) const {
+    const TileAt at = tile_at(inputs.first + slot);
     const int64_t y = at.y - g_.pad[1], x = at.x - g_.pad[2], n = form_.window;
     WinogradInput input;
     input.window = n;
@@ -152,47 +211,48 @@ class Winograd {
     input.left = std::clamp<int64_t>(-x, 0, n);
     input.bottom = std::clamp<int64_t>(g_.in[1] - y, input.top, n);
     input.right = std::clamp<int64_t>(g_.in[2] - x, input.left, n);
-    input.v = inputs_.data() + slot * kPanel;
-    input.point_stride = point_stride_;
-    input.v_block = count * kPanel;
+    input.v = inputs.v + slot * kPanel;
+    input.point_stride = inputs.point_stride;
+    input.v_block = inputs.count * kPanel;
     call_.kernels.winograd_input(input);
   }
 
-  // Tiles [from, from + tiles) of the `count` whose inputs are there, for some panels.
-  void multiply(int64_t begin, int64_t from, int64_t tiles, int64_t count, int64_t panel, int64_t panels) {
-    const int64_t channels = g_.group_channels(), depth = std::min(channels, kChannels), width = panels * kPanel;
-    const int64_t weight_stride = (panels * depth | 1) * kPanel, product_stride = (tiles * panels | 1) * kPanel;
-    Scratch<float> weights(call_.memory, form_.points() * weight_stride);
-    Scratch<float> products(call_.memory, form_.points() * product_stride);
-    for (int64_t channel = 0; channel < channels; channel += kChannels) {
-      const int64_t here = std::min(kChannels, channels - channel);
-      for (int64_t p = 0; p < panels; ++p)
-        transform_weights(panel + p, channel, here, weights.data() + p * depth * kPanel, weight_stride);
-      DenseBlock block;
-      block.patch = inputs_.data() + (channel / kPanel * count + from) * kPanel;
-      block.patch_stride = count * kPanel;
-      block.blocked = true;
-      block.weights = weights.data();
-      block.panel_stride = depth * kPanel;
-      block.depth = here;
-      block.panels = panels;
-      block.rows = tiles;
-      block.acc = products.data();
-      block.ld = width;
-      block.first = channel == 0;
-      for (int64_t point = 0; point < form_.points(); ++point) {
-        call_.kernels.dense(block);
-        block.patch += point_stride_;
-        block.weights += weight_stride;
-        block.acc += product_stride;
-      }
+  // products[point][tile][16 * panels] += inputs * weights over some channels; from zero for channel 0.
+  void multiply(const Inputs& inputs, const Weights& weights, int64_t channel, int64_t channels, int64_t panels,
+                float* products) const {
+    DenseBlock block;
+    block.patch = inputs.v + channel * inputs.count;
+    block.patch_stride = inputs.count * kPanel;
+    block.blocked = true;
+    block.weights = weights.u;
+    block.panel_stride = weights.depth * kPanel;
+    block.depth = channels;
+    block.panels = panels;
+    block.rows = inputs.count;
+    block.acc = products;
+    block.ld = panels * kPanel;
+    block.first = channel == 0;
+    block.finish = nullptr;
+    for (int64_t point = 0; point < form_.points(); ++point) {
+      call_.kernels.dense(block);
+      block.patch += inputs.point_stride;
+      block.weights += weights.point_stride;
+      block.acc += product_stride(inputs.count, panels);
     }
-    for (int64_t i = 0; i < tiles; ++i)
-      for (int64_t p = 0; p < panels; ++p)
-        transform_output(tile_at(begin + from + i), panel + p, products.data() + i * width + p * kPanel, product_stride);
   }
 
-  void transform_weights(int64_t panel, int64_t channel, int64_t channels, float* u, int64_t point_stride) {
+  void transform_all_weights() {
+    const int64_t depth = g_.group_channels(), stride = weight_stride(depth);
+    shared_ = Scratch<float>(call_.memory, divide_up(g_.panels(), kTaskPanels) * form_.points() * stride);
+    executor_.run(g_.panels(), [&](size_t task) {
+      const int64_t panel = static_cast<int64_t>(task);
+      transform_weights(panel, 0, depth,
+                        shared_.data() + panel / kTaskPanels * form_.points() * stride +
+                            panel % kTaskPanels * depth * kPanel, stride);
+    });
+  }
+
+  void transform_weights(int64_t panel, int64_t channel, int64_t channels, float* u, int64_t point_stride) const {
     WinogradWeights block;
     block.window = form_.window;
     block.w = dense_.weights + panel * dense_.panel_stride + channel * kPanel;
@@ -201,6 +261,13 @@ class Winograd {
     block.u = u;
     block.point_stride = point_stride;
     call_.kernels.winograd_weights(block);
+  }
+
+  void transform_outputs(const Inputs& inputs, int64_t panel, int64_t panels, const float* products) {
+    for (int64_t i = 0; i < inputs.count; ++i)
+      for (int64_t p = 0; p < panels; ++p)
+        transform_output(tile_at(inputs.first + i), panel + p, products + (i * panels + p) * kPanel,
+                         product_stride(inputs.count, panels));
   }
 
   void transform_output(const TileAt& at, int64_t panel, const float* products, int64_t product_stride) {
@@ -253,9 +320,10 @@ class Winograd {
   const DensePart& dense_;
   Executor& executor_;
   int64_t columns_, tiles_;  // tiles of a row and of an image
-  int64_t task_tiles_, block_tiles_, point_stride_ = 0;
+  bool share_;
+  int64_t task_tiles_, block_tiles_;
   int64_t first_ = 0;  // image of the instance that is at the start of the copies
-  Scratch<float> bias_, x_, y_, inputs_;
+  Scratch<float> bias_, x_, y_, shared_;
 };
 
 }  // namespace

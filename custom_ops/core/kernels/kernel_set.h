@@ -19,21 +19,6 @@ constexpr int64_t kMinimumPlane = 16;
 // `grid` cells are 16-bit: |x * inverse| must be smaller than this.
 constexpr float kCellLimit = 32767.0f;
 
-// Dense stage: acc[row][16 * panels] += patch[k][row] * weights[panel][k][16], k in order. Value (k, row) of the patch is
-// patch[k * patch_stride + row], or in blocks patch[k / 16 * patch_stride + row * 16 + k % 16].
-struct DenseBlock {
-  const float* patch;
-  int64_t patch_stride;
-  bool blocked;
-  const float* weights;     // panel 0; [depth][16]
-  int64_t panel_stride;     // floats between panels
-  int64_t depth, panels;
-  int64_t rows;
-  float* acc;               // [rows][ld]
-  int64_t ld;
-  bool first;               // start from zero instead of from acc
-};
-
 // Table stage: table[cluster][tap][16 * panels] = centroids[cluster][l] * weights[panel][tap][l][16], either in float
 // or, where inverse_scale is given, as round_to_nearest_even(value * inverse_scale[column]) in 16 bits.
 struct TableBlock {
@@ -80,6 +65,23 @@ struct Epilogue {
   float* y;
   bool y_rows, y_padded;  // y_padded: lanes of the last panel past `outputs` are set to zero
   int64_t y_channel, y_panel, y_pixel;
+};
+
+// Dense stage: acc[row][16 * panels] += patch[k][row] * weights[panel][k][16], k in order. Value (k, row) of the patch is
+// patch[k * patch_stride + row], or in blocks patch[k / 16 * patch_stride + row * 16 + k % 16].
+struct DenseBlock {
+  const float* patch;
+  int64_t patch_stride;
+  bool blocked;
+  const float* weights;     // panel 0; [depth][16]
+  int64_t panel_stride;     // floats between panels
+  int64_t depth, panels;
+  int64_t rows;
+  float* acc;               // [rows][ld]
+  int64_t ld;
+  bool first;               // start from zero instead of from acc
+  // Not null: the sums are complete and go to Y through this instead of to acc. Rows of whole panels, no addend.
+  const Epilogue* finish;
 };
 
 // Winograd, input stage: the n x n window of one tile, for all blocks of 16 channels; point (i, j) of block k goes to

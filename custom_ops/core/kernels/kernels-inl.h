@@ -6,8 +6,9 @@
 
 constexpr int kPanelVectors = static_cast<int>(kPanel) / kLanes;
 
-#include "core/kernels/inl/dense.h"
 #include "core/kernels/inl/epilogue.h"
+
+#include "core/kernels/inl/dense.h"
 #include "core/kernels/inl/hash.h"
 #include "core/kernels/inl/layout.h"
 #include "core/kernels/inl/lrn.h"

@@ -5,6 +5,19 @@
 constexpr int kDensePanels = kRegisters == 32 ? 2 : 1;
 constexpr int kDenseRows = kRegisters == 32 ? 12 : 6;
 
+// Bias and activation of complete sums while they are in registers.
+template <int kPanels, int kRows>
+static inline void finish_rows(const Epilogue& e, const F (*sum)[kPanels * kPanelVectors], int64_t row, int64_t panel) {
+  const F a = set(e.params[0]), b = set(e.params[1]);
+  DRPASS_UNROLL for (int v = 0; v < kPanels * kPanelVectors; ++v) {
+    const int64_t at = v % kPanelVectors * kLanes, here = panel + v / kPanelVectors;
+    const F bias = e.bias ? load(e.bias + here * kPanel + at) : set(0.0f);
+    float* y = e.y + here * e.y_panel + row * e.y_pixel + at;
+    DRPASS_UNROLL for (int r = 0; r < kRows; ++r)
+      store(y + r * e.y_pixel, activate_lanes(add(sum[r][v], bias), e.activation, a, b));
+  }
+}
+
 // acc[kRows][panels of 16] over the whole depth; partial sums stay in registers.
 template <bool kBlocked, int kPanels, int kRows>
 static void dense_micro(const DenseBlock& b, int64_t row, int64_t panel) {
@@ -33,6 +46,7 @@ static void dense_micro(const DenseBlock& b, int64_t row, int64_t panel) {
   } else {
     for (int64_t k = 0; k < b.depth; ++k, x += b.patch_stride) step(x);
   }
+  if (b.finish) return finish_rows<kPanels, kRows>(*b.finish, sum, row, panel);
   DRPASS_UNROLL for (int r = 0; r < kRows; ++r)
     DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) store(acc + r * b.ld + v * kLanes, sum[r][v]);
 }
