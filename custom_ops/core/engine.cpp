@@ -1,6 +1,7 @@
 #include "core/engine.h"
 
-#include <optional>
+#include <algorithm>
+#include <vector>
 
 #include "core/reconstruct.h"
 #include "core/table_scale.h"
@@ -40,16 +41,26 @@ void run_dense(const Call& call, const Instance& instance, int64_t group, const 
   });
 }
 
+// `exact`: nothing is clustered, so that the scope means nothing and all images are one instance.
+void run_exact(const Call& call, Executor& executor) {
+  const Geometry& g = call.geometry;
+  const Instance all{0, g.images};
+  const std::vector<Clusters> none(g.sub_groups());
+  if (call.tensors.stats)
+    std::fill(call.tensors.stats, call.tensors.stats + g.scopes() * g.groups * g.sub_groups(), -1);
+  for (int64_t group = 0; group < g.groups; ++group)
+    run_dense(call, all, group, make_dense_part(call, group, none.data()), executor);
+}
+
 void run_scope(const Call& call, int64_t scope, Executor& executor) {
   const Geometry& g = call.geometry;
   const Instance instance{scope * g.scope_images(), g.scope_images()};
   const float edge = call.parameters.method == Method::grid ? cell_edge(call, instance, executor) : 0.0f;
-  std::optional<RowGrid> grid;
-  if (call.parameters.method != Method::exact) grid.emplace(g, instance);
+  const RowGrid grid(g, instance);
   for (int64_t group = 0; group < g.groups; ++group) {
     Clustering clustering;
     clustering.clusters.resize(g.sub_groups());
-    if (grid) find_all_clusters(call, instance, group, edge, *grid, executor, clustering);
+    find_all_clusters(call, instance, group, edge, grid, executor, clustering);
     if (call.tensors.stats)
       for (int64_t k = 0; k < g.sub_groups(); ++k)
         call.tensors.stats[(scope * g.groups + group) * g.sub_groups() + k] = clustering.clusters[k].count;
@@ -57,7 +68,7 @@ void run_scope(const Call& call, int64_t scope, Executor& executor) {
     if (clustering.reuse.empty())
       run_dense(call, instance, group, dense, executor);
     else
-      reconstruct(call, instance, group, *grid, clustering, dense, executor);
+      reconstruct(call, instance, group, grid, clustering, dense, executor);
   }
 }
 
@@ -68,6 +79,7 @@ void compute(const Parameters& parameters, const Geometry& geometry, const Tenso
   const bool narrow = parameters.method != Method::exact && parameters.table_type == TableType::int16;
   const std::vector<float> tap_sums = narrow ? sum_tap_magnitudes(geometry, tensors.w) : std::vector<float>();
   const Call call{parameters, geometry, tensors, kernels, hyperplanes, narrow ? tap_sums.data() : nullptr, memory};
+  if (parameters.method == Method::exact) return run_exact(call, executor);
   const int64_t scopes = geometry.scopes();
   if (scopes >= kScopesToSpread) {
     executor.run(scopes, [&](size_t scope) {

@@ -9,7 +9,7 @@ namespace {
 // Transformed weights of a whole layer up to this size are computed once a call and shared by all tasks, which then work
 // on a few tiles each, whose transformed inputs stay in L2. Larger ones would cost too much memory.
 constexpr int64_t kSharedWeightBytes = 5 * 1024 * 1024;
-constexpr int64_t kTileInputBytes = 320 * 1024;
+constexpr int64_t kTileInputBytes = 256 * 1024;
 // Else the inputs of many tiles are kept (they are read once for every panel, so they need not stay in L2), and a task
 // transforms the weights of some channels at a time, which stay in L2 together with the products of its tiles.
 constexpr int64_t kInputBytes = 4096 * 1024;

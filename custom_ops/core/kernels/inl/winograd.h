@@ -2,63 +2,79 @@
 // outputs of an (n - 3) x (n - 3) kernel with n^2 products. The polynomials are evaluated at 0, infinity and pairs of
 // points +-p, so that every transform splits into an even and an odd half.
 
-// kPairs pairs of points, n = 2 * kPairs + 2. The points were chosen for the least error in float.
+// The constants of all transforms for kPairs pairs of points, n = 2 * kPairs + 2. The points were chosen for the least
+// error in float. Tables, because only these are sure to be compile-time constants in unrolled loops.
 template <int kPairs>
-struct Points {
-  static constexpr double at[3] = {kPairs == 2 ? 0.75 : 0.5, kPairs == 2 ? 1.5 : 1.0, 2.0};
+struct Constants {
+  float point[kPairs] = {};
+  float all[kPairs + 1] = {};         // coefficients of the product over all pairs of (x - p^2)
+  float but[kPairs][kPairs] = {};     // the same without one pair
+  float zero_norm = 0;                // of the weights at 0: 1 / product of the distances from the other points
+  float weight[kPairs][5] = {};       // of the weights at p: p^k / product of the distances
+  float power[kPairs][4] = {};        // p^i
 
-  static constexpr double square(int pair) { return at[pair] * at[pair]; }
-  // Coefficient k of the product over all pairs except `without` of (x - p^2).
-  static constexpr double coefficient(int k, int without) {
-    double c[kPairs + 2] = {1.0};
+  constexpr Constants() {
+    const double at[3] = {kPairs == 2 ? 0.75 : 0.5, kPairs == 2 ? 1.5 : 1.0, 2.0};
+    double product = 1.0;
+    for (int pair = 0; pair < kPairs; ++pair) {
+      const double p = at[pair], square = p * p;
+      double norm = 2.0 * square, factor = 1.0;
+      for (int other = 0; other < kPairs; ++other)
+        if (other != pair) norm *= square - at[other] * at[other];
+      product *= -square;
+      point[pair] = static_cast<float>(p);
+      for (int k = 0; k < 5; ++k, factor *= p) {
+        weight[pair][k] = static_cast<float>(factor / norm);
+        if (k < 4) power[pair][k] = static_cast<float>(factor);
+      }
+      expand(at, pair, but[pair]);
+    }
+    zero_norm = static_cast<float>(1.0 / product);
+    expand(at, -1, all);
+  }
+
+  // Coefficients, lowest power first, of the product over all pairs except `without` of (x - p^2).
+  static constexpr void expand(const double* at, int without, float* result) {
+    double c[kPairs + 1] = {1.0};
     int degree = 0;
     for (int pair = 0; pair < kPairs; ++pair) {
       if (pair == without) continue;
       ++degree;
-      for (int i = degree; i >= 0; --i) c[i] = (i > 0 ? c[i - 1] : 0.0) - square(pair) * (i < degree ? c[i] : 0.0);
+      for (int i = degree; i >= 0; --i)
+        c[i] = (i > 0 ? c[i - 1] : 0.0) - at[pair] * at[pair] * (i < degree ? c[i] : 0.0);
     }
-    return c[k];
-  }
-  // The product of the distances of point p of `pair` (or of 0, where pair is -1) from all other points.
-  static constexpr double norm(int pair) {
-    double product = pair < 0 ? 1.0 : 2.0 * square(pair);
-    for (int other = 0; other < kPairs; ++other)
-      if (other != pair) product *= (pair < 0 ? 0.0 : square(pair)) - square(other);
-    return product;
-  }
-  static constexpr double power(int pair, int exponent) {
-    double result = 1.0;
-    for (int i = 0; i < exponent; ++i) result *= at[pair];
-    return result;
+    for (int i = 0; i <= degree; ++i) result[i] = static_cast<float>(c[i]);
   }
 };
+template <int kPairs>
+static constexpr Constants<kPairs> kConstants{};
 
-static inline F times(double factor, F x) { return factor == 1.0 ? x : mul(set(static_cast<float>(factor)), x); }
-static inline F add_times(double factor, F x, F sum) {
-  return factor == 1.0 ? add(x, sum) : mul_add(set(static_cast<float>(factor)), x, sum);
+static inline F times(float factor, F x) { return factor == 1.0f ? x : mul(set(factor), x); }
+static inline F add_times(float factor, F x, F sum) {
+  return factor == 1.0f ? add(x, sum) : mul_add(set(factor), x, sum);
 }
 
 // n values of one row or column of the window, in place.
 template <int kPairs>
 static inline void transform_input(F* d) {
-  using P = Points<kPairs>;
+  constexpr const Constants<kPairs>& table = kConstants<kPairs>;
   constexpr int n = 2 * kPairs + 2;
   F out[n];
   F zero = d[2 * kPairs], infinity = d[2 * kPairs + 1];
   DRPASS_UNROLL for (int k = 0; k < kPairs; ++k) {
-    zero = add_times(P::coefficient(k, -1), d[2 * k], zero);
-    infinity = add_times(P::coefficient(k, -1), d[2 * k + 1], infinity);
+    zero = add_times(table.all[k], d[2 * k], zero);
+    infinity = add_times(table.all[k], d[2 * k + 1], infinity);
   }
   out[0] = zero;
   out[n - 1] = infinity;
   DRPASS_UNROLL for (int pair = 0; pair < kPairs; ++pair) {
     F even = d[2 * kPairs], odd = d[2 * kPairs - 1];
     DRPASS_UNROLL for (int k = 0; k + 1 < kPairs; ++k) {
-      even = add_times(P::coefficient(k, pair), d[2 * k + 2], even);
-      odd = add_times(P::coefficient(k, pair), d[2 * k + 1], odd);
+      even = add_times(table.but[pair][k], d[2 * k + 2], even);
+      odd = add_times(table.but[pair][k], d[2 * k + 1], odd);
     }
-    out[1 + 2 * pair] = add_times(P::at[pair], odd, even);
-    out[2 + 2 * pair] = add_times(-P::at[pair], odd, even);
+    out[1 + 2 * pair] = add_times(table.point[pair], odd, even);
+    out[2 + 2 * pair] = add_times(-table.point[pair], odd, even);
   }
   DRPASS_UNROLL for (int i = 0; i < n; ++i) d[i] = out[i];
 }
@@ -66,15 +82,15 @@ static inline void transform_input(F* d) {
 // kTaps weights of one row or column become n values.
 template <int kPairs, int kTaps>
 static inline void transform_weights(const F* g, F* out) {
-  using P = Points<kPairs>;
+  constexpr const Constants<kPairs>& table = kConstants<kPairs>;
   constexpr int n = 2 * kPairs + 2;
-  out[0] = times(1.0 / P::norm(-1), g[0]);
+  out[0] = times(table.zero_norm, g[0]);
   out[n - 1] = g[kTaps - 1];
   DRPASS_UNROLL for (int pair = 0; pair < kPairs; ++pair) {
-    F even = times(1.0 / P::norm(pair), g[0]), odd = times(P::at[pair] / P::norm(pair), g[1]);
+    F even = times(table.weight[pair][0], g[0]), odd = times(table.weight[pair][1], g[1]);
     DRPASS_UNROLL for (int k = 2; k < kTaps; ++k) {
       F& sum = k % 2 ? odd : even;
-      sum = add_times(P::power(pair, k) / P::norm(pair), g[k], sum);
+      sum = add_times(table.weight[pair][k], g[k], sum);
     }
     out[1 + 2 * pair] = add(even, odd);
     out[2 + 2 * pair] = sub(even, odd);
@@ -84,7 +100,7 @@ static inline void transform_weights(const F* g, F* out) {
 // n products of one row or column become m outputs.
 template <int kPairs, int m>
 static inline void transform_output(const F* x, F* y) {
-  using P = Points<kPairs>;
+  constexpr const Constants<kPairs>& table = kConstants<kPairs>;
   F sum[kPairs], difference[kPairs];
   DRPASS_UNROLL for (int pair = 0; pair < kPairs; ++pair) {
     sum[pair] = add(x[1 + 2 * pair], x[2 + 2 * pair]);
@@ -92,8 +108,8 @@ static inline void transform_output(const F* x, F* y) {
   }
   DRPASS_UNROLL for (int i = 0; i < m; ++i) {
     const F* half = i % 2 ? difference : sum;
-    F value = times(P::power(0, i), half[0]);
-    DRPASS_UNROLL for (int pair = 1; pair < kPairs; ++pair) value = add_times(P::power(pair, i), half[pair], value);
+    F value = times(table.power[0][i], half[0]);
+    DRPASS_UNROLL for (int pair = 1; pair < kPairs; ++pair) value = add_times(table.power[pair][i], half[pair], value);
     if (i == 0) value = add(value, x[0]);
     if (i == m - 1) value = add(value, x[2 * kPairs + 1]);
     y[i] = value;
