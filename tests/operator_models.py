@@ -143,6 +143,15 @@ def alike(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return (levels + noise).astype(np.float32)
 
 
+def block(x: np.ndarray) -> np.ndarray:
+    """[N, C, \\*spatial] in NCHW16c."""
+    channels = x.shape[1]
+    padded = np.zeros((x.shape[0], -(-channels // 16) * 16, *x.shape[2:]), np.float32)
+    padded[:, :channels] = x
+    split = padded.reshape(x.shape[0], -1, 16, *x.shape[2:])
+    return np.ascontiguousarray(np.moveaxis(split, 2, -1))
+
+
 def _value(name: str, shape: Any) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 

@@ -2,21 +2,25 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 namespace drpass {
 namespace {
 
 // One image, as the formula reads.
 void reference(const LrnBlock& b) {
+  const auto offset = [&b](int64_t c, int64_t p) {
+    return b.blocked ? c / kPanel * b.channel_stride + p * kPanel + c % kPanel : c * b.channel_stride + p;
+  };
   for (int64_t c = 0; c < b.channels; ++c)
     for (int64_t p = 0; p < b.pixels; ++p) {
       double squares = 0;
       for (int64_t i = std::max<int64_t>(0, c - b.before); i <= std::min(b.channels - 1, c + b.after); ++i) {
-        const double x = b.x[i * b.channel_stride + p];
+        const double x = b.x[offset(i, p)];
         squares += x * x;
       }
       const double power = std::pow(b.bias + b.scale * squares, static_cast<double>(b.beta));
-      b.y[c * b.channel_stride + p] = static_cast<float>(b.x[c * b.channel_stride + p] / power);
+      b.y[offset(c, p)] = static_cast<float>(b.x[offset(c, p)] / power);
     }
 }
 
@@ -27,12 +31,17 @@ void local_response_normalization(const LrnParameters& parameters, int64_t image
   const int64_t blocks = (pixels + kBlock - 1) / kBlock;
   executor.run(static_cast<size_t>(images * blocks), [&](size_t index) {
     const int64_t image = static_cast<int64_t>(index) / blocks, first = static_cast<int64_t>(index) % blocks * kBlock;
-    const int64_t offset = image * channels * pixels + first;
+    const bool blocked = parameters.layout == Layout::blocked;
+    const int64_t offset = image * channels * pixels + first * (blocked ? kPanel : 1);
+    // The window may be wider than all channels.
+    std::vector<float> squares(blocked && kernels ? parameters.size + channels + kPanel : 0);
     LrnBlock block;
     block.x = x + offset;
     block.y = y + offset;
     block.channels = channels;
-    block.channel_stride = pixels;
+    block.channel_stride = blocked ? pixels * kPanel : pixels;
+    block.blocked = blocked;
+    block.squares = squares.data();
     block.pixels = std::min(kBlock, pixels - first);
     block.before = (parameters.size - 1) / 2;
     block.after = parameters.size / 2;

@@ -150,12 +150,9 @@ std::vector<int64_t> axes(const Reader<Source>& reader, const char* name, size_t
   return values;
 }
 
-// Of every operator that can be part of a chain.
-template <typename Source, typename Parameters>
-void read_layouts(const Reader<Source>& reader, Parameters& p) {
-  const std::vector<std::pair<std::string, Layout>> names = {{"NCHW", Layout::planes}, {"NCHW16c", Layout::blocked}};
-  p.x_layout = reader.template get_name<Layout>("x_layout", names);
-  p.y_layout = reader.template get_name<Layout>("y_layout", names);
+template <typename Source>
+Layout read_layout(const Reader<Source>& reader, const char* name) {
+  return reader.template get_name<Layout>(name, {{"NCHW", Layout::planes}, {"NCHW16c", Layout::blocked}});
 }
 
 template <typename Source>
@@ -178,7 +175,8 @@ void read_shape(const Reader<Source>& reader, Parameters& p) {
     fail("output_channels " + format(p.output_channels) + " is not a multiple of group " + format(p.group));
   if (rank == 0 && p.group != 1) fail("group must be 1 in the matrix form, not " + format(p.group));
   if (rank != 0 && p.trans_a) fail("trans_a must be 0 in the convolution form, not 1");
-  read_layouts(reader, p);
+  p.x_layout = read_layout(reader, "x_layout");
+  p.y_layout = read_layout(reader, "y_layout");
   if (rank == 0 && (p.x_layout == Layout::blocked || p.y_layout == Layout::blocked))
     fail("x_layout and y_layout must be NCHW in the matrix form");
   p.scope = reader.template get_name<Scope>("scope", {{"image", Scope::image}, {"batch", Scope::batch}});
@@ -215,7 +213,30 @@ void read_activation(const Reader<Source>& reader, Parameters& p) {
   for (size_t i = 0; i < wanted; ++i) p.activation_params[i] = values[i];
 }
 
+template <typename Source>
+PoolParameters read_pool(const Reader<Source>& reader) {
+  PoolParameters p;
+  p.average = reader.template get_name<bool>("mode", {{"max", false}, {"average", true}});
+  p.channels = reader.template get_in<int64_t>("channels", 0, 1, kLargest);
+  p.kernel_shape = axes(reader, "kernel_shape", 2, 2, 1);
+  p.strides = axes(reader, "strides", 2, 2, 1);
+  p.pads = axes(reader, "pads", 4, 2, 0);
+  p.count_include_pad = reader.template get_in<int64_t>("count_include_pad", 0, 0, 1) != 0;
+  p.y_layout = read_layout(reader, "y_layout");
+  return p;
+}
+
 }  // namespace
+
+PoolParameters read_pool_parameters(const OrtKernelInfo* info) {
+  const KernelSource source(info);
+  return read_pool(Reader<KernelSource>(source));
+}
+
+PoolParameters read_pool_shape_parameters(OrtShapeInferContext* context) {
+  const InferenceSource source(context);
+  return read_pool(Reader<InferenceSource>(source));
+}
 
 Parameters read_parameters(const OrtKernelInfo* info) {
   const KernelSource source(info);
@@ -235,6 +256,7 @@ LrnParameters read_lrn_parameters(const OrtKernelInfo* info) {
   p.alpha = reader.get<float>("alpha", p.alpha);
   p.beta = reader.get<float>("beta", p.beta);
   p.bias = reader.get<float>("bias", p.bias);
+  p.layout = read_layout(reader, "layout");
   return p;
 }
 

@@ -3,6 +3,7 @@
 
 #include "core/lrn.h"
 #include "core/parameters.h"
+#include "core/pool.h"
 #include "ort/api.h"
 
 namespace drpass {
@@ -10,8 +11,10 @@ namespace drpass {
 // Throws std::invalid_argument with a message of docs/operator.md.
 Parameters read_parameters(const OrtKernelInfo* info);
 LrnParameters read_lrn_parameters(const OrtKernelInfo* info);
+PoolParameters read_pool_parameters(const OrtKernelInfo* info);
 
 // The parameters that decide about shapes, during shape inference; the same checks.
 Parameters read_shape_parameters(OrtShapeInferContext* context);
+PoolParameters read_pool_shape_parameters(OrtShapeInferContext* context);
 
 }  // namespace drpass

@@ -25,12 +25,10 @@ bool shape_of(Ort::KernelContext& context, size_t index, std::vector<int64_t>* s
 }  // namespace
 
 DeepReuseGemmKernel::DeepReuseGemmKernel(const OrtKernelInfo* info)
-    : name_(node_name(info)), parameters_(read_parameters(info)), kernels_(choose_kernels()) {
+    : name_(node_name(info)), parameters_(read_parameters(info)), kernels_(choose_kernels()),
+      allocator_(default_allocator(info)) {
   if (parameters_.method == Method::lsh)
     hyperplanes_ = make_hyperplanes(parameters_.seed, parameters_.hash_bits, parameters_.sub_vector_length);
-  OrtAllocator* allocator = nullptr;
-  Ort::ThrowOnError(Ort::GetApi().KernelInfoGetAllocator(info, OrtMemTypeDefault, &allocator));
-  allocator_.reset(allocator);
 }
 
 OrtStatus* DeepReuseGemmKernel::ComputeV2(OrtKernelContext* context) noexcept {

@@ -1,13 +1,13 @@
 // The operator as ONNX Runtime sees it.
 #pragma once
 
-#include <memory>
 #include <vector>
 
 #include "core/kernels/kernel_set.h"
 #include "core/resources.h"
 #include "core/tensors.h"
 #include "ort/api.h"
+#include "ort/host.h"
 
 namespace drpass {
 
@@ -25,10 +25,7 @@ class DeepReuseGemmKernel {
   Parameters parameters_;
   const KernelSet* kernels_ = nullptr;  // null: the scalar reference
   std::vector<float> hyperplanes_;
-  struct Release {
-    void operator()(OrtAllocator* allocator) const { Ort::GetApi().ReleaseAllocator(allocator); }
-  };
-  std::unique_ptr<OrtAllocator, Release> allocator_;
+  OwnedAllocator allocator_;
 };
 
 struct DeepReuseGemmOp : Ort::CustomOpBase<DeepReuseGemmOp, DeepReuseGemmKernel, /*WithStatus=*/true> {

@@ -32,6 +32,12 @@ void PoolExecutor::run_erased(size_t count, Function function, const void* conte
   if (job.error) std::rethrow_exception(job.error);
 }
 
+OwnedAllocator default_allocator(const OrtKernelInfo* info) {
+  OrtAllocator* allocator = nullptr;
+  Ort::ThrowOnError(Ort::GetApi().KernelInfoGetAllocator(info, OrtMemTypeDefault, &allocator));
+  return OwnedAllocator(allocator);
+}
+
 std::string node_name(const OrtKernelInfo* info) {
   size_t size = 0;
   Ort::ThrowOnError(Ort::GetApi().KernelInfo_GetNodeName(info, nullptr, &size));

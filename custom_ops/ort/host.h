@@ -2,6 +2,7 @@
 #pragma once
 
 #include <exception>
+#include <memory>
 #include <string>
 
 #include "core/resources.h"
@@ -33,6 +34,12 @@ class ArenaMemory : public Memory {
  private:
   OrtAllocator* allocator_;
 };
+
+struct ReleaseAllocator {
+  void operator()(OrtAllocator* allocator) const { Ort::GetApi().ReleaseAllocator(allocator); }
+};
+using OwnedAllocator = std::unique_ptr<OrtAllocator, ReleaseAllocator>;
+OwnedAllocator default_allocator(const OrtKernelInfo* info);
 
 std::string node_name(const OrtKernelInfo* info);
 

@@ -3,6 +3,7 @@
 
 #include "ort/deep_reuse_gemm.h"
 #include "ort/lrn.h"
+#include "ort/pool.h"
 
 #if defined(_WIN32)
 #define DRPASS_EXPORT extern "C" __declspec(dllexport)
@@ -20,10 +21,12 @@ DRPASS_EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* optio
     std::call_once(once, [api] { Ort::InitApi(api); });
     static const drpass::DeepReuseGemmOp deep_reuse_gemm;
     static const drpass::LrnOp lrn;
+    static const drpass::PoolOp pool;
     static Ort::CustomOpDomain domain = [] {
       Ort::CustomOpDomain made("ai.drpass");
       made.Add(&deep_reuse_gemm);
       made.Add(&lrn);
+      made.Add(&pool);
       return made;
     }();
     return api->AddCustomOpDomain(options, domain);

@@ -24,9 +24,16 @@ void LrnKernel::run(OrtKernelContext* raw) const {
     throw std::invalid_argument("X has rank " + std::to_string(shape.size()) + ", but LRN needs [N, C, ...]");
   int64_t pixels = 1;
   for (size_t axis = 2; axis < shape.size(); ++axis) pixels *= shape[axis];
+  int64_t channels = shape[1];
+  if (parameters_.layout == Layout::blocked) {
+    if (shape.size() < 3 || shape.back() != kPanel)
+      throw std::invalid_argument("X has shape " + format_shape(shape) + ", but NCHW16c ends in 16");
+    pixels /= kPanel;
+    channels *= kPanel;
+  }
   float* y = context.GetOutput(0, shape).GetTensorMutableData<float>();
   PoolExecutor executor(raw);
-  local_response_normalization(parameters_, shape[0], shape[1], pixels, x.GetTensorData<float>(), y, kernels_, executor);
+  local_response_normalization(parameters_, shape[0], channels, pixels, x.GetTensorData<float>(), y, kernels_, executor);
 }
 
 LrnOp::LrnOp() {

@@ -96,6 +96,34 @@ OrtStatus* infer_output_shapes(OrtShapeInferContext* context) {
   return guarded("DeepReuseGemm", [context] { infer_all(context); });
 }
 
+OrtStatus* infer_pool_shape(OrtShapeInferContext* context) {
+  return guarded("Pool", [context] {
+    const PoolParameters p = read_pool_shape_parameters(context);
+    const Shape x = input_shape(context, 0);
+    if (x.size() != 5) return;  // not known
+    Shape y = x;
+    std::vector<int64_t> known;
+    for (const Dimension& dimension : x) known.push_back(dimension.size);
+    for (size_t axis : {2, 3}) {
+      // One axis at a time: the other may not be known.
+      std::vector<int64_t> sizes = {1, (p.channels + kPanel - 1) / kPanel, 1, 1, kPanel};
+      if (known[axis] < 0) {
+        y[axis] = {p.kernel_shape.empty() ? 1 : -1, ""};
+        continue;
+      }
+      const int64_t other = p.kernel_shape.empty() ? 1 : p.kernel_shape[axis == 2 ? 1 : 0];
+      sizes[axis] = known[axis];
+      sizes[5 - axis] = other;
+      y[axis] = {resolve_pool(p, sizes).y_shape[axis], ""};
+    }
+    if (p.y_layout == Layout::planes) {
+      y.pop_back();
+      y[1] = {p.channels, ""};
+    }
+    set_output_shape(context, 0, y, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);
+  });
+}
+
 OrtStatus* infer_same_shape(OrtShapeInferContext* context) {
   return guarded("LRN", [context] {
     const Shape x = input_shape(context, 0);

@@ -8,6 +8,8 @@ namespace drpass {
 // Known sizes are computed, sizes that pass through keep their symbol, others stay unknown.
 OrtStatus* infer_output_shapes(OrtShapeInferContext* context);
 
+OrtStatus* infer_pool_shape(OrtShapeInferContext* context);
+
 // For operators whose output has the shape of their input.
 OrtStatus* infer_same_shape(OrtShapeInferContext* context);
 

@@ -55,6 +55,12 @@ def scale_packed(packed: Array, scale: npt.NDArray[np.float64]) -> Array:
     return np.asarray(packed * factors[:, :, None, None, :], dtype=np.float32)
 
 
+def unblock(array: Array, channels: int) -> Array:
+    """The tensor [N, C, spatial axes] of C ``channels`` that ``array`` [N, ceil(C / 16), spatial axes, 16] holds."""
+    planes = np.moveaxis(array, -1, 2)
+    return planes.reshape(array.shape[0], -1, *array.shape[2:-1])[:, :channels]
+
+
 def _panels(array: npt.NDArray[_Number], group: int) -> npt.NDArray[_Number]:
     """[M, \\*rest] as [group, P, 16, \\*rest], padded with zeros."""
     channels: int = array.shape[0]

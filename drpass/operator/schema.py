@@ -8,8 +8,21 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, TypeProto, defs, helper
 
-from drpass.operator.shapes import Dim, ShapeError, infer
-from drpass.operator.spec import ACTIVATIONS, DEFAULTS, DOMAIN, LRN, METHODS, OP_TYPE, SCOPES, TABLE_TYPES, VERSION
+from drpass.operator.shapes import Dim, ShapeError, infer, infer_pool
+from drpass.operator.spec import (
+    ACTIVATIONS,
+    DEFAULTS,
+    DOMAIN,
+    LAYOUTS,
+    LRN,
+    METHODS,
+    OP_TYPE,
+    POOL,
+    POOL_MODES,
+    SCOPES,
+    TABLE_TYPES,
+    VERSION,
+)
 
 _OpSchema = defs.OpSchema
 _Option = _OpSchema.FormalParameterOption
@@ -21,7 +34,8 @@ optional activation, computed by deep reuse: similar sub-vectors share one centr
 
 def register() -> None:
     """Make the schemas known to the ``onnx`` package in this process; a second call does nothing."""
-    for name, make, infer_types in ((OP_TYPE, _schema, _infer), (LRN, _lrn_schema, _infer_same)):
+    schemas = ((OP_TYPE, _schema, _infer), (LRN, _lrn_schema, _infer_same), (POOL, _pool_schema, _infer_pool))
+    for name, make, infer_types in schemas:
         if not defs.has(name, VERSION, DOMAIN):
             schema = make()
             schema.set_type_and_shape_inference_function(infer_types)
@@ -36,13 +50,13 @@ def _schema() -> defs.OpSchema:
         VERSION,
         _DOC,
         inputs=[
-            parameter("X", "T", "[N, C, *spatial], or [..., R, K] in the matrix form"),
+            parameter("X", "T", "[N, C, *spatial] (or in NCHW16c), or [..., R, K] in the matrix form"),
             parameter("W", "T", "packed weights [group, P, T, Cg, 16], constant"),
             parameter("B", "T", "bias [M]", param_option=_Option.Optional),
             parameter("A", "T", "addend, broadcasts to Y", param_option=_Option.Optional),
         ],
         outputs=[
-            parameter("Y", "T", "[N, M, *spatial], or [..., R, M] in the matrix form"),
+            parameter("Y", "T", "[N, M, *spatial] (or in NCHW16c), or [..., R, M] in the matrix form"),
             parameter("stats", "I", "clusters [S, group, G]; -1 where dense", param_option=_Option.Optional),
         ],
         type_constraints=[("T", ["tensor(float)"], "float32 only"), ("I", ["tensor(int64)"], "counts")],
@@ -63,9 +77,40 @@ def _lrn_schema() -> defs.OpSchema:
         type_constraints=[("T", ["tensor(float)"], "float32 only")],
         attributes=[
             _OpSchema.Attribute("size", _AttrType.INT, "channels of the window", required=True),
+            _OpSchema.Attribute("layout", helper.make_attribute("layout", LAYOUTS[0]), "of X and Y"),
             *(_OpSchema.Attribute(name, helper.make_attribute(name, value), "") for name, value in numbers.items()),
         ],
     )
+
+
+def _pool_schema() -> defs.OpSchema:
+    parameter = _OpSchema.FormalParameter
+    lists = ("kernel_shape", "strides", "pads")
+    defaults = {"mode": POOL_MODES[0], "count_include_pad": 0, "y_layout": LAYOUTS[0]}
+    return _OpSchema(
+        POOL,
+        DOMAIN,
+        VERSION,
+        "Max or average pooling of a tensor in NCHW16c; without kernel_shape over the whole image.",
+        inputs=[parameter("X", "T", "[N, ceil(C / 16), H, W, 16]")],
+        outputs=[parameter("Y", "T", "[N, C, H', W'], or in NCHW16c")],
+        type_constraints=[("T", ["tensor(float)"], "float32 only")],
+        attributes=[
+            _OpSchema.Attribute("channels", _AttrType.INT, "C", required=True),
+            *(_OpSchema.Attribute(name, _AttrType.INTS, "", required=False) for name in lists),
+            *(_OpSchema.Attribute(name, helper.make_attribute(name, value), "") for name, value in defaults.items()),
+        ],
+    )
+
+
+def _infer_pool(context: onnx.shape_inference.InferenceContext) -> None:
+    attributes = _attributes_of(context, POOL)
+    try:
+        _check_names(attributes, {"mode": POOL_MODES, "y_layout": LAYOUTS})
+        output = infer_pool(attributes, _input_shape(context, 0))
+    except ShapeError as error:
+        raise onnx.shape_inference.InferenceError(f"{POOL} {context.get_display_name()}: {error}") from error
+    context.set_output_type(0, _tensor_type(TensorProto.FLOAT, output))
 
 
 def _infer_same(context: onnx.shape_inference.InferenceContext) -> None:
@@ -89,14 +134,10 @@ def _attributes() -> list[defs.OpSchema.Attribute]:
 
 def _infer(context: onnx.shape_inference.InferenceContext) -> None:
     """Called by ``onnx`` for every node; failing is raising InferenceError."""
-    attributes = {
-        name: helper.get_attribute_value(attribute)
-        for name in defs.get_schema(OP_TYPE, VERSION, DOMAIN).attributes
-        if (attribute := context.get_attribute(name)) is not None and not attribute.ref_attr_name
-    }
+    attributes = _attributes_of(context, OP_TYPE)
     shapes = [_input_shape(context, index) for index in range(4)]
     try:
-        _check_names(attributes)
+        _check_names(attributes, _CHOICES)
         output, stats = infer(attributes, *shapes)
     except ShapeError as error:
         raise onnx.shape_inference.InferenceError(f"{OP_TYPE} {context.get_display_name()}: {error}") from error
@@ -105,8 +146,25 @@ def _infer(context: onnx.shape_inference.InferenceContext) -> None:
         context.set_output_type(1, _tensor_type(TensorProto.INT64, stats))
 
 
-def _check_names(attributes: dict[str, object]) -> None:
-    choices = {"method": METHODS, "scope": SCOPES, "table_type": TABLE_TYPES, "activation": tuple(ACTIVATIONS)}
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "method": METHODS,
+    "scope": SCOPES,
+    "table_type": TABLE_TYPES,
+    "activation": tuple(ACTIVATIONS),
+    "x_layout": LAYOUTS,
+    "y_layout": LAYOUTS,
+}
+
+
+def _attributes_of(context: onnx.shape_inference.InferenceContext, op_type: str) -> dict[str, object]:
+    return {
+        name: helper.get_attribute_value(attribute)
+        for name in defs.get_schema(op_type, VERSION, DOMAIN).attributes
+        if (attribute := context.get_attribute(name)) is not None and not attribute.ref_attr_name
+    }
+
+
+def _check_names(attributes: dict[str, object], choices: dict[str, tuple[str, ...]]) -> None:
     for name, allowed in choices.items():
         value = attributes.get(name, allowed[0].encode())
         if not isinstance(value, bytes) or value.decode(errors="replace") not in allowed:

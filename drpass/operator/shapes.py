@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from drpass.operator.packing import PANEL
-from drpass.operator.spec import ReuseParameters
+from drpass.operator.spec import BLOCKED, ReuseParameters
 
 Dim = int | str | None
 Shape = list[Dim]
@@ -37,8 +37,15 @@ def infer(
         raise ShapeError(f"output_channels {channels} is not a multiple of group {group}")
     kernel = attributes.get("kernel_shape")
     _check_weights(w, channels, group, kernel)
+    x_blocked, y_blocked = (_text(attributes.get(name, "")) == BLOCKED for name in ("x_layout", "y_layout"))
+    if (x_blocked or y_blocked) and kernel is None:
+        raise ShapeError("x_layout and y_layout must be NCHW in the matrix form")
+    if x_blocked and x is not None:
+        x = unblocked(x, w[3] * group if w is not None and isinstance(w[3], int) else None)
     if kernel is not None:
         output = _convolution(attributes, x, w, channels, group, list(kernel))
+        if output is not None and y_blocked:
+            output = blocked(output)
     else:
         output = _matrix(x, w, channels, group, bool(attributes.get("trans_a", 0)))
     if b is not None and (len(b) != 1 or not _compatible(b[0], channels)):
@@ -46,6 +53,42 @@ def infer(
     if a is not None and output is not None:
         _check_broadcast(a, output)
     return output, _stats(attributes, x, w, group)
+
+
+def blocked(shape: Shape) -> Shape:
+    """The shape in NCHW16c of a tensor [N, C, spatial axes]."""
+    channels = shape[1]
+    return [shape[0], -(-channels // PANEL) if isinstance(channels, int) else None, *shape[2:], PANEL]
+
+
+def unblocked(shape: Shape, channels: int | None) -> Shape:
+    """The shape [N, C, spatial axes] of a tensor in NCHW16c; raises ShapeError where it has no room for C channels."""
+    blocks = None if channels is None else -(-channels // PANEL)
+    if len(shape) < 3 or not _compatible(shape[-1], PANEL) or not _compatible(shape[1], blocks):
+        raise ShapeError(f"X has shape {_show(shape)}, but {channels} channels in NCHW16c need {blocks} blocks of 16")
+    return [shape[0], channels, *shape[2:-1]]
+
+
+def infer_pool(attributes: Mapping[str, Any], x: Shape | None) -> Shape | None:
+    """The shape of the output of a Pool; None where nothing is known. Raises ShapeError as `infer` does."""
+    channels = int(attributes.get("channels", 0))
+    if channels < 1:
+        raise ShapeError(f"channels must be in [1, 2^31), not {channels}")
+    kernel = list(attributes.get("kernel_shape") or ())
+    strides = _numbers(attributes, "strides", 2, 2, [1, 1], least=1)
+    pads = _numbers(attributes, "pads", 4, 2, [0] * 4, least=0)
+    if x is None:
+        return None
+    if len(x) != 5:
+        raise ShapeError(f"X has shape {_show(x)}, but Pool needs [N, blocks, H, W, 16]")
+    output = unblocked(x, channels)
+    for axis in (0, 1):
+        both = (pads[axis], pads[axis + 2])
+        size = convolution_dim(output[axis + 2], kernel[axis], strides[axis], 1, both, "NOTSET") if kernel else 1
+        if isinstance(size, int) and size < 1:
+            raise ShapeError(f"the output would have a negative size on axis {axis + 2}")
+        output[axis + 2] = size
+    return blocked(output) if _text(attributes.get("y_layout", "")) == BLOCKED else output
 
 
 def convolution_dim(size: Dim, kernel: int, stride: int, dilation: int, pads: tuple[int, int], auto_pad: str) -> Dim:

@@ -10,15 +10,21 @@ DOMAIN = "ai.drpass"
 VERSION = 1
 OP_TYPE = "DeepReuseGemm"
 LRN = "LRN"
+POOL = "Pool"
 
 Method = Literal["exact", "lsh", "grid"]
 Scope = Literal["image", "batch"]
 TableType = Literal["float", "int16"]
+Layout = Literal["NCHW", "NCHW16c"]
 Activation = Literal["none", "relu", "leaky_relu", "clip", "sigmoid"]
 
 METHODS: tuple[Method, ...] = ("exact", "lsh", "grid")
 SCOPES: tuple[Scope, ...] = ("image", "batch")
 TABLE_TYPES: tuple[TableType, ...] = ("float", "int16")
+#: NCHW16c is [N, ceil(C / 16), \*spatial, 16]: channel c is lane c % 16 of block c // 16.
+LAYOUTS: tuple[Layout, ...] = ("NCHW", "NCHW16c")
+BLOCKED: Layout = "NCHW16c"
+POOL_MODES = ("max", "average")
 #: Number of ``activation_params`` that each activation takes.
 ACTIVATIONS: dict[Activation, int] = {"none": 0, "relu": 0, "leaky_relu": 1, "clip": 2, "sigmoid": 0}
 
@@ -62,6 +68,13 @@ class ReuseParameters:
         return f"{self.method} L={self.sub_vector_length} {size} {self.scope} {limit} {self.table_type}"
 
 
+def describe_layouts(x: str, y: str) -> str:
+    """For tables, behind the method: empty where both are NCHW, else as in ``, NCHW→NCHW16c``."""
+    if x == y:
+        return "" if x == LAYOUTS[0] else f", {x}"
+    return f", {x}→{y}"
+
+
 #: What an absent attribute means. A plan's defaults differ: a node without attributes is the dense oracle.
 DEFAULTS: dict[str, int | float | str] = {
     "group": 1,
@@ -75,5 +88,8 @@ DEFAULTS: dict[str, int | float | str] = {
     "seed": 0,
     "max_remaining_ratio": 0.5,
     "table_type": "float",
+    "winograd": 1,
     "activation": "none",
+    "x_layout": "NCHW",
+    "y_layout": "NCHW",
 }

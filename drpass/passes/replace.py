@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace as with_changes
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,10 @@ def replace(
     Returns the new node of each candidate, None for those that are kept.
     """
     packed: dict[tuple[Any, ...], ir.Value] = {}
+    # What was matched before this pass may be the output of a node that it replaces: old output -> new output.
+    moved: dict[ir.Value, ir.Value] = {}
     new_nodes = [
-        _replace(candidate, candidate.match, verdict.parameters, names, packed)
+        _replace(candidate, _follow(candidate.match, moved), verdict.parameters, names, packed, moved)
         if candidate.match is not None and verdict.parameters is not None
         else None
         for candidate, verdict in zip(candidates, verdicts, strict=True)
@@ -44,6 +47,7 @@ def _replace(
     parameters: ReuseParameters,
     names: Names,
     packed: dict[tuple[Any, ...], ir.Value],
+    moved: dict[ir.Value, ir.Value],
 ) -> ir.Node:
     node, place = candidate.node, candidate.place
     inputs: list[ir.Value | None] = [match.x, _weights(place, match, node, names, packed)]
@@ -54,9 +58,16 @@ def _replace(
     reuse = ir.node(OP_TYPE, inputs, attributes, domain=DOMAIN, name=node.name, doc_string=node.doc_string)
     reuse.meta[RANK] = match.rank
     old_inputs = list(node.inputs)
+    moved[node.outputs[0]] = reuse.outputs[0]
     substitute(place, [node], node, reuse)
     drop_unused({value for value in old_inputs if value is not None}, names)
     return reuse
+
+
+def _follow(match: Match, moved: Mapping[ir.Value, ir.Value]) -> Match:
+    bias = moved.get(match.bias, match.bias) if isinstance(match.bias, ir.Value) else match.bias
+    addend = None if match.addend is None else moved.get(match.addend, match.addend)
+    return with_changes(match, x=moved.get(match.x, match.x), bias=bias, addend=addend)
 
 
 def substitute(place: Place, old_nodes: Sequence[ir.Node], anchor: ir.Node, new: ir.Node) -> None:
@@ -68,6 +79,7 @@ def substitute(place: Place, old_nodes: Sequence[ir.Node], anchor: ir.Node, new:
     old_output, output = last.outputs[0], new.outputs[0]
     output.doc_string = old_output.doc_string
     output.metadata_props.update(old_output.metadata_props)
+    output.meta.update(old_output.meta)
     ir.convenience.replace_nodes_and_values(place.graph, last, old_nodes, [new], [old_output], [output])
 
 

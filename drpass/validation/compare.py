@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import onnx
 import onnx_ir as ir
@@ -11,7 +12,8 @@ from drpass import console, model_io
 from drpass.data import Batch, DataSource, as_data
 from drpass.errors import DrpassError
 from drpass.execution import Model, Provider, check_same_interface, open_session, run
-from drpass.operator.spec import DOMAIN, OP_TYPE
+from drpass.operator.packing import unblock
+from drpass.operator.spec import BLOCKED, DOMAIN, OP_TYPE
 from drpass.ranking import are_scores
 from drpass.tensors import Array, input_specs, output_specs
 from drpass.validation.classes import ClassMeter
@@ -52,27 +54,40 @@ def validate(
     if limits.max_accuracy_loss is not None and not source.has_labels:
         raise DrpassError(f"a limit on the accuracy loss needs labels, but the data is {source.describe()}")
     names = [spec.name for spec in output_specs(left)]
-    comparison = _Comparison(names, peak)
+    comparison = _Comparison(names, peak, {name for name, layer in values.items() if layer.blocked})
     bar = console.progress("Validating", source.n) if show_progress else nullcontext(lambda _: None)
     with bar as advance:
         for batch in source.batches():
             comparison.add(batch, run(left, batch.feeds, names), run(right, batch.feeds, names))
             advance(batch.samples)
-    added = {value for value, (_, is_output) in values.items() if not is_output}
+    added = {value for value, layer in values.items() if not layer.is_output}
     outputs = [comparison.output(name) for name in names if name not in added]
-    per_layer = [LayerResult(node, value, comparison.output(value).errors) for value, (node, _) in values.items()]
+    per_layer = [LayerResult(layer.node, value, comparison.output(value).errors) for value, layer in values.items()]
     return ValidationReport(source.describe(), source.n, outputs, per_layer, find_failures(outputs, limits))
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A value that a DeepReuseGemm gives."""
+
+    node: str
+    is_output: bool
+    #: It is in NCHW16c.
+    blocked: bool
 
 
 class _Comparison:
     """The meters of every output."""
 
-    def __init__(self, names: list[str], peak: float | None) -> None:
+    def __init__(self, names: list[str], peak: float | None, blocked: set[str]) -> None:
+        self._blocked = blocked
         self._errors = {name: ErrorMeter(name, peak) for name in names}
         self._classes: dict[str, ClassMeter] = {}
 
     def add(self, batch: Batch, reference: list[Array], result: list[Array]) -> None:
         for (name, meter), left, right in zip(self._errors.items(), reference, result):
+            if name in self._blocked and left.ndim > 1:
+                right = unblock(right, left.shape[1])
             meter.add(left, right)
             if are_scores(left, batch.samples):
                 self._classes.setdefault(name, ClassMeter(name)).add(left, right, batch.labels)
@@ -82,25 +97,29 @@ class _Comparison:
         return OutputResult(name, self._errors[name].figures(), classes)
 
 
-def _replaced_values(original: Model, rewritten: Model) -> dict[str, tuple[str, bool]]:
-    """Values of the main graphs of both models that a DeepReuseGemm gives: name -> (node, whether an output)."""
+def _replaced_values(original: Model, rewritten: Model) -> dict[str, _Layer]:
+    """Values of the main graphs of both models that a DeepReuseGemm gives, by name."""
     left, right = _proto(original), _proto(rewritten)
     produced = {name for node in left.graph.node for name in node.output if name}
     outputs = {value.name for value in right.graph.output}
     return {
-        node.output[0]: (node.name or node.output[0], node.output[0] in outputs)
+        node.output[0]: _Layer(node.name or node.output[0], node.output[0] in outputs, _writes_blocks(node))
         for node in right.graph.node
         if node.domain == DOMAIN and node.op_type == OP_TYPE and node.output and node.output[0] in produced
     }
 
 
-def _exposing(model: Model, values: dict[str, tuple[str, bool]]) -> onnx.ModelProto:
+def _writes_blocks(node: onnx.NodeProto) -> bool:
+    return any(attribute.name == "y_layout" and attribute.s == BLOCKED.encode() for attribute in node.attribute)
+
+
+def _exposing(model: Model, values: dict[str, _Layer]) -> onnx.ModelProto:
     """A copy in memory with these values as more outputs."""
     proto = _proto(model)
     proto.graph.output.extend(
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-        for name, (_, is_output) in values.items()
-        if not is_output
+        for name, layer in values.items()
+        if not layer.is_output
     )
     return proto
 

@@ -119,14 +119,26 @@ struct WinogradOutput {
   int64_t row_stride;
 };
 
+// Pooling: one output row of a block of 16 channels, from `rows` input rows.
+struct PoolRow {
+  bool average;
+  const float* x;  // the first of those rows
+  int64_t row_stride, rows, width;
+  int64_t outputs, kernel, stride, pad;  // along the row
+  int64_t count;  // divisor of an average; 0: the values that are there
+  float* y;
+};
+
 // Local response normalisation of some pixels of one image, as ONNX LRN defines it:
 // y[c] = x[c] / (bias + scale * sum of x^2 over channels [c - before, c + after])^beta
 struct LrnBlock {
   const float* x;  // channel 0 of the first pixel; pixels are neighbours
   float* y;
-  int64_t channels, channel_stride, pixels;
+  int64_t channels, channel_stride, pixels;  // in blocks: channel_stride is between blocks
+  bool blocked;
   int64_t before, after;
   float scale, bias, beta;
+  float* squares;  // in blocks: [before + 16 * blocks + after + 16] zeros, for scratch
 };
 
 struct KernelSet {
@@ -149,6 +161,7 @@ struct KernelSet {
   // planes[c * plane_stride + i] = blocks[i * 16 + c] for c < channels, and back (lanes from `channels` on become zero).
   void (*to_planes)(const float* blocks, int64_t pixels, int64_t channels, float* planes, int64_t plane_stride);
   void (*to_blocks)(const float* planes, int64_t plane_stride, int64_t pixels, int64_t channels, float* blocks);
+  void (*pool_row)(const PoolRow& row);
   void (*lrn)(const LrnBlock& block);
 };
 

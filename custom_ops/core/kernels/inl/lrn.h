@@ -42,6 +42,30 @@ static void lrn_lanes(const LrnBlock& b, int64_t pixel, int64_t count) {
   }
 }
 
+// One pixel of a tensor in blocks: its channels side by side. `squares` has zeros before and behind those of the pixel.
+static void lrn_pixel(const LrnBlock& b, const float* x, float* y, int64_t blocks, float* squares) {
+  const F scale = set(b.scale), bias = set(b.bias);
+  for (int64_t block = 0; block < blocks; ++block)
+    DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v) {
+      const F value = load(x + block * b.channel_stride + v * kLanes);
+      store(squares + block * kPanel + v * kLanes, mul(value, value));
+    }
+  for (int64_t block = 0; block < blocks; ++block)
+    DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v) {
+      const float* first = squares + block * kPanel + v * kLanes - b.before;
+      F sum = set(0.0f);
+      for (int64_t i = 0; i <= b.before + b.after; ++i) sum = add(sum, load(first + i));
+      const int64_t at = block * b.channel_stride + v * kLanes;
+      store(y + at, div(load(x + at), lrn_power(mul_add(sum, scale, bias), b.beta)));
+    }
+}
+
 static void lrn(const LrnBlock& b) {
+  if (b.blocked) {
+    const int64_t blocks = (b.channels + kPanel - 1) / kPanel;
+    for (int64_t i = 0; i < b.pixels; ++i)
+      lrn_pixel(b, b.x + i * kPanel, b.y + i * kPanel, blocks, b.squares + b.before);
+    return;
+  }
   for (int64_t i = 0; i < b.pixels; i += kLanes) lrn_lanes(b, i, b.pixels - i < kLanes ? b.pixels - i : kLanes);
 }
