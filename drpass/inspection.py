@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from drpass import model_io, passes
 from drpass.model_check import require_valid
-from drpass.operator.spec import DEFAULTS, DOMAIN, OP_TYPE, ReuseParameters
+from drpass.operator.spec import BLOCKED, DEFAULTS, DOMAIN, OP_TYPE, ReuseParameters, describe_layouts
 from drpass.passes import Selection, Verdict
 from drpass.passes.places import label, places
 from drpass.rules.anchor import Kept, attribute, constant, input_of
@@ -61,10 +61,10 @@ def inspect(
     proto = model_io.load_proto(model)
     require_valid(proto, str(model))
     loaded = model_io.to_ir(proto, str(model))
-    return _describe(loaded, infer_shapes(loaded, shapes), parameters or ReuseParameters(), every_node)
+    return _describe(loaded, infer_shapes(loaded, shapes), parameters, every_node)
 
 
-def _describe(loaded: ir.Model, known: Shapes, parameters: ReuseParameters, every_node: bool) -> list[NodeInfo]:
+def _describe(loaded: ir.Model, known: Shapes, parameters: ReuseParameters | None, every_node: bool) -> list[NodeInfo]:
     passes.legacy_inputs.hide(loaded)
     candidates, decided = passes.decide(loaded, known, Selection(), parameters)
     verdicts = {candidate.node: verdict for candidate, verdict in zip(candidates, decided, strict=True)}
@@ -100,15 +100,16 @@ def _info(path: str, node: ir.Node, macs: int | None, total: int, shapes: Shapes
 
 
 def describe_reuse(node: ir.Node) -> str:
-    """The method of a DeepReuseGemm and its activation, as in ``grid L=4 step=0.1σ image r_c≤0.5, relu``."""
+    """The method of a DeepReuseGemm, its activation and layouts, as in ``grid L=4 step=0.1σ image r_c≤0.5, relu``."""
     names = [item.name for item in fields(ReuseParameters)]
     try:
         values: dict[str, Any] = {name: attribute(node, name, DEFAULTS[name]) for name in names}
         activation = attribute(node, "activation", "none")
+        layouts = [attribute(node, name, DEFAULTS[name]) for name in ("x_layout", "y_layout")]
     except Kept as kept:
         return str(kept)
     method = ReuseParameters(**values).describe()
-    return method if activation == "none" else f"{method}, {activation}"
+    return method + ("" if activation == "none" else f", {activation}") + describe_layouts(*layouts)
 
 
 def _is_reuse(node: ir.Node) -> bool:
@@ -120,6 +121,9 @@ def _macs(node: ir.Node, shapes: Shapes) -> int | None:
     output = _dims(node.outputs[0] if node.outputs else None, shapes)
     if node.op_type not in WORKING or not output:
         return None
+    if _is_reuse(node) and node.attributes.get_string("y_layout", "") == BLOCKED:
+        # The lanes without a channel are no work.
+        output = (output[0], node.attributes.get_int("output_channels", 0), *output[2:-1])
     # The leading axis is the batch: one image counts where it is symbolic.
     sizes = [1 if index == 0 and not isinstance(dim, int) else dim for index, dim in enumerate(output)]
     reads = _reads(node, shapes)

@@ -15,7 +15,7 @@ from drpass import model_io, passes
 from drpass.errors import DrpassError
 from drpass.model_check import fault, require_valid
 from drpass.operator.spec import METHODS, SCOPES, TABLE_TYPES, ReuseParameters
-from drpass.passes import Selection, Verdict
+from drpass.passes import EXACT, Selection, Verdict
 from drpass.shape_inference import infer_shapes
 
 __all__ = ["ReuseParameters", "RewriteReport", "RewriteResult", "Verdict", "rewrite"]
@@ -23,13 +23,16 @@ __all__ = ["ReuseParameters", "RewriteReport", "RewriteResult", "Verdict", "rewr
 #: In every report of a model that was changed.
 UNCHECKED = "accuracy was NOT checked; compare both models on real data (drpass validate)"
 
+#: Of the attribute memo_bytes.
+LARGEST_MEMO = 1 << 36
+
 #: What a model may be given as.
 ModelLike = str | os.PathLike[str] | onnx.ModelProto | ir.Model
 
 
 @dataclass(frozen=True)
 class RewriteReport:
-    """What was done: one verdict a Conv, Gemm or MatMul, in graph order."""
+    """What was done: a verdict for every Conv, Gemm and MatMul in graph order, then LRN, then every pool in a chain."""
 
     verdicts: tuple[Verdict, ...]
     parameters: ReuseParameters
@@ -79,6 +82,8 @@ def rewrite(
     exclude: Iterable[str] = (),
     op_types: Iterable[str] = (),
     shapes: Mapping[str, Sequence[int]] | None = None,
+    chains: bool = True,
+    memo_bytes: int = 0,
 ) -> RewriteResult:
     """Replace Conv, Gemm and MatMul by DeepReuseGemm nodes that absorb what follows, and LRN by the library's own.
 
@@ -86,30 +91,43 @@ def rewrite(
 
     Args:
         model: a path, a protobuf message or an IR model.
-        parameters: the method for all replaced nodes; default: `ReuseParameters()`, an error-bounded grid.
+        parameters: the method for all replaced nodes. Without: the exact operator, for what is expected to gain by it.
         include: names or patterns; if given, only nodes that match one are replaced. An exact name also replaces a node
             that is not expected to become faster.
         exclude: names or patterns of nodes to keep.
         op_types: a subset of Conv, Gemm, MatMul and LRN to restrict the rewriting to.
         shapes: sizes of inputs with symbolic dimensions, by input name; used for the decisions only.
+        chains: let replaced neighbours hand each other tensors in blocks of 16 channels, pools between them included.
+        memo_bytes: memory in which a session keeps results of exact convolutions from call to call; pays on films.
 
     Raises:
         DrpassError: the model can't be read or is not valid ONNX, or an argument names something that is not there.
     """
-    parameters = check_parameters(parameters or ReuseParameters())
+    if parameters is not None:
+        check_parameters(parameters)
+    if not 0 <= memo_bytes <= LARGEST_MEMO:
+        raise DrpassError(f"memo_bytes can't be {memo_bytes}; it must be in 0 to {LARGEST_MEMO}")
     proto, name = _message(model)
     require_valid(proto, name)
     strict_fault = fault(proto, strict=True)
     working = model_io.to_ir(proto, name)
     selection = Selection(tuple(include), tuple(exclude), tuple(op_types))
-    verdicts = passes.transform(working, infer_shapes(working, shapes), selection, parameters)
-    report = RewriteReport(tuple(verdicts), parameters)
+    certain = infer_shapes(working)
+    example = infer_shapes(working, shapes) if shapes else certain
+    done = passes.transform(
+        working, example, selection, parameters, certain=certain, chains=chains, memo_bytes=memo_bytes
+    )
+    report = RewriteReport(tuple(done.verdicts), parameters or EXACT)
     if not report.replaced:
         return RewriteResult(model_io.to_ir(proto, name), report, proto)
     result = model_io.to_proto(working)
     if message := fault(result, strict=not strict_fault):
         raise AssertionError(f"the rewritten model is not valid: {message}")
     notes = [UNCHECKED]
+    if done.blocked_values:
+        notes.insert(0, f"values in NCHW16c, whose shapes differ from those in the original: {done.blocked_values}")
+    if memo_bytes:
+        notes.insert(0, f"nodes that keep results from call to call: {done.memos}, in up to {memo_bytes >> 20} MiB")
     if strict_fault:
         notes.append(f"the original does not pass strict shape inference, nor need the result ({strict_fault})")
     return RewriteResult(working, replace(report, notes=tuple(notes)), result)

@@ -11,10 +11,16 @@ import onnx
 from dense_form import run
 from onnx import helper
 
+from drpass import rewrite as drpass_rewrite
 from drpass.operator.spec import ReuseParameters
-from drpass.rewrite import RewriteResult, rewrite
+from drpass.rewrite import ModelLike, RewriteResult
 
 EXACT = ReuseParameters(method="exact")
+
+
+def rewrite(model: ModelLike, **options: Any) -> RewriteResult:
+    """Rewrite with the method that clusters, where none is given."""
+    return drpass_rewrite(model, **{"parameters": ReuseParameters(), **options})
 
 
 def rewrite_exactly(model: onnx.ModelProto, **options: Any) -> RewriteResult:

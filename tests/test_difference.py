@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models_for_tests import conv_model, function_model, if_model, loop_model, model, node, random_array
 from onnx import helper, numpy_helper
+from rewriting import rewrite
 
 from drpass.difference import FieldChange, GraphDiff, NodeRef, diff, lines
 from drpass.errors import DrpassError
-from drpass.rewrite import rewrite
 
 
 def chain(*, names: bool = True, prefix: str = "") -> onnx.ModelProto:

@@ -15,6 +15,7 @@ from operator_models import Case, alike, block, forced_kernels, runnable_kernel_
 from test_operator_kernels import ACTIVATIONS, methods
 
 from drpass import runtime
+from drpass.operator import schema
 from drpass.operator.packing import unblock
 
 
@@ -86,9 +87,12 @@ def test_pool_equals_onnxruntime(data: st.DataObject) -> None:
     channels, average, whole = draw(st.integers(1, 40)), draw(st.booleans()), draw(st.booleans())
     attributes: dict[str, Any] = {}
     if not whole:
-        attributes = {"kernel_shape": kernel, "pads": pads, "strides": [draw(st.integers(1, 3)) for _ in range(2)]}
-        if average:
-            attributes["count_include_pad"] = draw(st.integers(0, 1))
+        attributes = {"kernel_shape": kernel, "strides": [draw(st.integers(1, 3)) for _ in range(2)]}
+        auto_pad = draw(st.sampled_from(["NOTSET", "NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"]))
+        attributes |= {"pads": pads} if auto_pad == "NOTSET" else {"auto_pad": auto_pad}
+        if auto_pad.startswith("SAME"):  # ONNX Runtime would take negative pads, and refuses
+            attributes["strides"] = [min(pair) for pair in zip(attributes["strides"], kernel)]
+        attributes |= draw(st.sampled_from([{}, {"ceil_mode": 1}, {"count_include_pad": 1} if average else {}]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     x = rng.normal(size=(draw(st.integers(1, 3)), channels, *sizes)).astype(np.float32)
     op_type = ("Global" if whole else "") + ("AveragePool" if average else "MaxPool")
@@ -96,16 +100,73 @@ def test_pool_equals_onnxruntime(data: st.DataObject) -> None:
     layout = draw(st.sampled_from(["NCHW", "NCHW16c"]))
     node = helper.make_node("Pool", ["x"], ["y"], domain="ai.drpass", channels=channels, y_layout=layout, **attributes)
     node.attribute.append(helper.make_attribute("mode", "average" if average else "max"))
+    inferred = _inferred_shape(node, block(x).shape)
     for kernels in runnable_kernel_sets():
         with forced_kernels(kernels):
             actual = _run(_one_node(node, 5), block(x))
+            assert actual.shape == inferred
             assert actual.tobytes() == _run(_one_node(node, 5), block(x), threads=3).tobytes()
         if layout == "NCHW16c":
             actual = unblock(actual, channels)
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6, err_msg=kernels)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 9])
+def _inferred_shape(node: onnx.NodeProto, x_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of y that the Python schema infers."""
+    schema.register()
+    proto = onnx.ModelProto.FromString(_one_node(node, 5))
+    proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, x_shape))
+    inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=True)
+    return tuple(dim.dim_value for dim in inferred.graph.output[0].type.tensor_type.shape.dim)
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_maximum_takes_the_later_where_nan_meets_a_number(place: int) -> None:
+    x = np.ones((1, 16, 2, 2), np.float32)
+    x.reshape(16, 4)[:, place] = np.nan
+    x[0, 5] = np.nan
+    node = helper.make_node("Pool", ["x"], ["y"], domain="ai.drpass", channels=16, kernel_shape=[2, 2])
+    expected = np.where((np.arange(16) == 5) | (place == 3), np.nan, 1)
+    for kernels in runnable_kernel_sets():
+        with forced_kernels(kernels):
+            np.testing.assert_array_equal(_run(_one_node(node, 5), block(x)).ravel(), expected, err_msg=kernels)
+
+
+def test_maximum_of_infinities_and_average_of_a_large_image() -> None:
+    node = helper.make_node("Pool", ["x"], ["y"], domain="ai.drpass", channels=16)
+    average = helper.make_node("Pool", ["x"], ["y"], domain="ai.drpass", channels=16, mode="average")
+    x = np.random.default_rng(0).random((1, 16, 400, 300)).astype(np.float32)
+    for kernels in runnable_kernel_sets():
+        with forced_kernels(kernels):
+            lowest = _run(_one_node(node, 5), block(np.full((1, 16, 3, 3), -np.inf, np.float32)))
+            mean = _run(_one_node(average, 5), block(x))
+        assert (lowest == -np.inf).all(), kernels
+        np.testing.assert_allclose(mean, x.mean((2, 3), dtype=np.float64, keepdims=True), rtol=2e-6, err_msg=kernels)
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "attributes", "message"),
+    [
+        ((1, 1, 4, 4, 8), {}, "X has shape"),
+        ((1, 1, 4, 16), {}, "X has shape|Pool needs"),
+        ((1, 1, 0, 4, 16), {}, "negative size on axis 2"),
+        ((1, 1, 4, 4, 16), {"kernel_shape": [2, 2], "pads": [0, 2, 0, 0]}, "pads must be smaller than the kernel"),
+        ((1, 1, 4, 4, 16), {"kernel_shape": [2]}, "kernel_shape needs 2 values"),
+        ((1, 1, 4, 4, 16), {"kernel_shape": [2, 2], "strides": [0, 1]}, r"strides must be in \[1, "),
+        ((1, 1, 4, 4, 16), {"mode": "median"}, "mode must be one of max, average"),
+        ((1, 1, 4, 4, 16), {"y_layout": "NHWC"}, "y_layout must be one of NCHW, NCHW16c"),
+        ((1, 1, 4, 4, 16), {"ceil_mode": 1, "count_include_pad": 1}, "count_include_pad must be 0 with ceil_mode"),
+    ],
+)
+def test_pool_that_makes_no_sense_is_refused(
+    x_shape: tuple[int, ...], attributes: dict[str, Any], message: str
+) -> None:
+    node = helper.make_node("Pool", ["x"], ["y"], name="pool", domain="ai.drpass", channels=16, **attributes)
+    with pytest.raises(Exception, match=message):
+        _run(_one_node(node, len(x_shape)), np.zeros(x_shape, np.float32))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 9, 200])
 @pytest.mark.parametrize("channels", [1, 16, 23, 64])
 def test_lrn_in_blocks_equals_lrn_in_planes(size: int, channels: int) -> None:
     x = np.random.default_rng(size).normal(size=(2, channels, 7, 5)).astype(np.float32) * 4

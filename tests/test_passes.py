@@ -179,7 +179,7 @@ def shared_weights_model(**second) -> onnx.ModelProto:
     nodes = [
         node("Conv", ["x", "w"], ["a"], name="first"),
         node("Conv", ["x", "w"], ["b"], name="second", **second),
-        node("Add", ["a", "b"], ["y"]),
+        node("Mul", ["a", "b"], ["y"]),
     ]
     return model(nodes, {"x": [1, 6, 20, 20]}, {"y": None}, held)
 
@@ -209,7 +209,7 @@ def test_batchnorm_behind_one_of_two_nodes_with_the_same_weights_leaves_the_othe
     proto.graph.node[2].input[1] = "n"
     proto.graph.node.insert(2, node("BatchNormalization", ["b", *statistics], ["n"]))
     rewritten = rewrite_exactly(proto).to_proto()
-    assert ops(rewritten) == [OP_TYPE, OP_TYPE, "Add"]
+    assert ops(rewritten) == [OP_TYPE, OP_TYPE, "Mul"]
     assert sorted(t.name for t in rewritten.graph.initializer) == ["w_bias", "w_packed", "w_packed_2"]
     assert_same_outputs(proto, rewritten, {"x": random_array(1, 6, 20, 20)})
 

@@ -10,12 +10,12 @@ import onnx
 import onnx_ir as ir
 import pytest
 from models_for_tests import conv_model, model, node, random_array
-from rewriting import EXACT, attributes, ops, rewrite_exactly
+from rewriting import EXACT, attributes, ops, rewrite, rewrite_exactly
 
 from drpass.errors import DrpassError
 from drpass.operator.spec import OP_TYPE, ReuseParameters
 from drpass.passes.plan import MIN_OUTPUT_CHANNELS, MIN_ROWS
-from drpass.rewrite import UNCHECKED, rewrite
+from drpass.rewrite import UNCHECKED
 
 
 def three_convs() -> onnx.ModelProto:
@@ -213,7 +213,7 @@ def test_report_as_json_has_everything() -> None:
     assert (report["replaced"], report["kept"]) == (1, 0)
     assert report["nodes"][0] == {
         "node": "conv", "op_type": "Conv", "graph": "", "replaced": True, "parameters": report["parameters"],
-        "reason": "", "absorbed": ["y"],
+        "reason": "", "absorbed": ["y"], "x_layout": "NCHW", "y_layout": "NCHW",
     }  # fmt: skip
     assert report["notes"] == [UNCHECKED]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from models_for_tests import conv_model, node
+from models_for_tests import conv_model, node, random_array
 from rewriting import ops
 
 from drpass.cli import main
@@ -36,7 +36,7 @@ def drpass(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
 
 
 def test_rewrite_writes_the_model_and_says_that_accuracy_was_not_checked(drpass, path: Path, tmp_path: Path) -> None:
-    status, out, err = drpass("rewrite", path, tmp_path / "out.onnx")
+    status, out, err = drpass("rewrite", path, tmp_path / "out.onnx", "--method", "grid")
     assert (status, err) == (0, "")
     assert ops(onnx.load(tmp_path / "out.onnx")) == [OP_TYPE]
     assert "1 of 1 nodes replaced" in out
@@ -44,6 +44,16 @@ def test_rewrite_writes_the_model_and_says_that_accuracy_was_not_checked(drpass,
     assert "accuracy was NOT checked" in out
     assert "drpass validate" in out
     assert "--data IMAGES" in out
+
+
+def test_chains_are_told_and_can_be_switched_off(drpass, tmp_path: Path) -> None:
+    second = node("Conv", ["conv_out", "v"], ["y"], name="second")
+    onnx.save(conv_model([second], {"v": random_array(32, 32, 3, 3)}), tmp_path / "in.onnx")
+    _, out, _ = drpass("rewrite", tmp_path / "in.onnx", tmp_path / "out.onnx", "--method", "exact")
+    assert "NCHW→NCHW16c" in out
+    assert "values in NCHW16c, whose shapes differ from those in the original: 1" in out
+    _, out, _ = drpass("rewrite", tmp_path / "in.onnx", tmp_path / "out.onnx", "--method", "exact", "--no-chains")
+    assert "NCHW16c" not in out
 
 
 def test_rewrite_prints_the_report_as_json(drpass, path: Path, tmp_path: Path) -> None:
@@ -113,7 +123,7 @@ def test_input_is_not_overwritten_unless_asked(drpass, path: Path) -> None:
     assert status == 2
     assert "--overwrite" in err
     assert path.read_bytes() == before
-    assert drpass("rewrite", path, path, "--overwrite")[0] == 0
+    assert drpass("rewrite", path, path, "--method", "grid", "--overwrite")[0] == 0
     assert ops(onnx.load(path)) == [OP_TYPE]
 
 
@@ -127,7 +137,7 @@ def test_output_in_a_missing_folder_is_one_line(drpass, path: Path, tmp_path: Pa
 def test_inspect_prints_a_table(drpass, path: Path) -> None:
     status, out, err = drpass("inspect", path)
     assert (status, err) == (0, "")
-    for text in ("conv", "N×3×20×20", "N×32×18×18", "279.94 k", "100.0%", "replace"):
+    for text in ("conv", "N×3×20×20", "N×32×18×18", "279.94 k", "100.0%", "keep: no convolution"):
         assert text in out, text
 
 

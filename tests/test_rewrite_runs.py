@@ -13,10 +13,9 @@ import onnx
 import pytest
 from dense_form import run
 from models_for_tests import conv_model, function_model, if_model, loop_model, model, node, random_array
-from rewriting import EXACT
+from rewriting import EXACT, rewrite
 
 from drpass.operator.spec import DOMAIN, ReuseParameters
-from drpass.rewrite import rewrite
 from drpass.runtime import session
 
 X = random_array(1, 3, 20, 20)

@@ -12,9 +12,9 @@ import pytest
 from command_line import drpass, refused
 from models_for_tests import conv_model, model, node, random_array
 from onnx import helper
+from rewriting import rewrite
 
 from drpass.inference import infer, summary
-from drpass.rewrite import rewrite
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/kernels/kernel_set.h"
+#include "core/memo.h"
 #include "core/resources.h"
 #include "core/tensors.h"
 
@@ -15,6 +16,7 @@ struct Call {
   const KernelSet& kernels;
   const float* hyperplanes;  // lsh: [hash_bits][L]
   const float* tap_sums;     // 16-bit tables: sum_tap_magnitudes() of the weights
+  Memo* memo;                // results of the dense part that are kept from call to call; may be absent
   Memory& memory;
 };
 

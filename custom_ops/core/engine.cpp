@@ -75,10 +75,10 @@ void run_scope(const Call& call, int64_t scope, Executor& executor) {
 }  // namespace
 
 void compute(const Parameters& parameters, const Geometry& geometry, const Tensors& tensors, const KernelSet& kernels,
-             const float* hyperplanes, Executor& executor, Memory& memory) {
+             const float* hyperplanes, Memo* memo, Executor& executor, Memory& memory) {
   const bool narrow = parameters.method != Method::exact && parameters.table_type == TableType::int16;
   const std::vector<float> tap_sums = narrow ? sum_tap_magnitudes(geometry, tensors.w) : std::vector<float>();
-  const Call call{parameters, geometry, tensors, kernels, hyperplanes, narrow ? tap_sums.data() : nullptr, memory};
+  const Call call{parameters, geometry, tensors, kernels, hyperplanes, narrow ? tap_sums.data() : nullptr, memo, memory};
   if (parameters.method == Method::exact) return run_exact(call, executor);
   const int64_t scopes = geometry.scopes();
   if (scopes >= kScopesToSpread) {

@@ -7,6 +7,6 @@ namespace drpass {
 
 // Computes Y (and stats). Outputs do not depend on how `executor` spreads the work.
 void compute(const Parameters& parameters, const Geometry& geometry, const Tensors& tensors, const KernelSet& kernels,
-             const float* hyperplanes, Executor& executor, Memory& memory);
+             const float* hyperplanes, Memo* memo, Executor& executor, Memory& memory);
 
 }  // namespace drpass

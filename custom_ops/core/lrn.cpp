@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
 namespace drpass {
 namespace {
@@ -27,28 +26,31 @@ void reference(const LrnBlock& b) {
 }  // namespace
 
 void local_response_normalization(const LrnParameters& parameters, int64_t images, int64_t channels, int64_t pixels,
-                                  const float* x, float* y, const KernelSet* kernels, Executor& executor) {
+                                  const float* x, float* y, const KernelSet* kernels, Executor& executor,
+                                  Memory& memory) {
   const int64_t blocks = (pixels + kBlock - 1) / kBlock;
   executor.run(static_cast<size_t>(images * blocks), [&](size_t index) {
     const int64_t image = static_cast<int64_t>(index) / blocks, first = static_cast<int64_t>(index) % blocks * kBlock;
     const bool blocked = parameters.layout == Layout::blocked;
     const int64_t offset = image * channels * pixels + first * (blocked ? kPanel : 1);
-    // The window may be wider than all channels.
-    std::vector<float> squares(blocked && kernels ? parameters.size + channels + kPanel : 0);
     LrnBlock block;
     block.x = x + offset;
     block.y = y + offset;
     block.channels = channels;
     block.channel_stride = blocked ? pixels * kPanel : pixels;
     block.blocked = blocked;
-    block.squares = squares.data();
     block.pixels = std::min(kBlock, pixels - first);
-    block.before = (parameters.size - 1) / 2;
-    block.after = parameters.size / 2;
+    // What the window reaches beyond all channels adds nothing.
+    block.before = std::min((parameters.size - 1) / 2, channels);
+    block.after = std::min(parameters.size / 2, channels);
     block.scale = parameters.alpha / static_cast<float>(parameters.size);
     block.bias = parameters.bias;
     block.beta = parameters.beta;
-    kernels ? kernels->lrn(block) : reference(block);
+    if (!kernels) return reference(block);
+    Scratch<float> squares(memory, blocked ? kLrnPixels * lrn_line(block) : 0);
+    std::fill(squares.data(), squares.data() + squares.size(), 0.0f);
+    block.squares = squares.data();
+    kernels->lrn(block);
   });
 }
 

@@ -16,6 +16,7 @@ struct LrnParameters {
 // x and y are [images, channels, pixels]; in blocks [images, blocks, pixels, 16], where channels is 16 * blocks: lanes
 // without a channel hold zero and change nothing. kernels: null for the scalar reference, in double.
 void local_response_normalization(const LrnParameters& parameters, int64_t images, int64_t channels, int64_t pixels,
-                                  const float* x, float* y, const KernelSet* kernels, Executor& executor);
+                                  const float* x, float* y, const KernelSet* kernels, Executor& executor,
+                                  Memory& memory);
 
 }  // namespace drpass

@@ -19,14 +19,15 @@ void reference_row(const PoolRow& row) {
     const int64_t right = std::min(start + row.kernel, row.width);
     for (int64_t lane = 0; lane < kPanel; ++lane) {
       float result = row.average ? 0.0f : -std::numeric_limits<float>::infinity();
-      for (int64_t y = 0; y < row.rows; ++y)
+      for (int64_t y = 0; y < row.rows; ++y) {
+        float sum = 0.0f;
         for (int64_t x = left; x < right; ++x) {
           const float value = row.x[y * row.row_stride + x * kPanel + lane];
-          if (row.average)
-            result += value;
-          else if (value > result)
-            result = value;
+          sum += value;
+          if (!row.average) result = result > value ? result : value;
         }
+        if (row.average) result += sum;
+      }
       if (row.average) result /= static_cast<float>(row.count ? row.count : row.rows * (right - left));
       row.y[i * kPanel + lane] = result;
     }
@@ -40,6 +41,29 @@ void reference_planes(const float* blocks, int64_t pixels, int64_t channels, flo
 
 }  // namespace
 
+PoolAxis pool_axis(const PoolParameters& p, size_t axis, int64_t in) {
+  const auto no_output = [axis] {
+    return std::invalid_argument("the output would have a negative size on axis " + std::to_string(axis + 2));
+  };
+  if (in < 1) throw no_output();
+  if (p.kernel_shape.empty()) return {in, in, 1, 1, 0};
+  const int64_t kernel = p.kernel_shape[axis], stride = p.strides.empty() ? 1 : p.strides[axis];
+  if (p.auto_pad == AutoPad::same_upper || p.auto_pad == AutoPad::same_lower) {
+    const int64_t out = (in + stride - 1) / stride;
+    const int64_t total = std::max<int64_t>((out - 1) * stride + kernel - in, 0);
+    return {in, kernel, stride, out, p.auto_pad == AutoPad::same_upper ? total / 2 : (total + 1) / 2};
+  }
+  const bool padded = p.auto_pad == AutoPad::notset && !p.pads.empty();
+  const int64_t begin = padded ? p.pads[axis] : 0, end = padded ? p.pads[axis + 2] : 0;
+  if (begin >= kernel || end >= kernel) throw std::invalid_argument("pads must be smaller than the kernel");
+  const int64_t room = in + begin + end - kernel;
+  if (room < 0) throw no_output();
+  int64_t out = room / stride + 1;
+  // A window more, if it begins in the image.
+  if (p.ceil_mode && room % stride != 0 && out * stride < in + begin) ++out;
+  return {in, kernel, stride, out, begin};
+}
+
 PoolGeometry resolve_pool(const PoolParameters& p, const std::vector<int64_t>& x) {
   PoolGeometry g;
   const int64_t wanted = (p.channels + kPanel - 1) / kPanel;
@@ -48,56 +72,45 @@ PoolGeometry resolve_pool(const PoolParameters& p, const std::vector<int64_t>& x
                                 " channels in NCHW16c need [N, " + std::to_string(wanted) + ", H, W, 16]");
   g.images = x[0];
   g.blocks = x[1];
-  for (int axis = 0; axis < 2; ++axis) {
-    g.in[axis] = x[axis + 2];
-    g.kernel[axis] = p.kernel_shape.empty() ? g.in[axis] : p.kernel_shape[axis];
-    if (!p.strides.empty()) g.stride[axis] = p.strides[axis];
-    if (!p.pads.empty()) g.pad[axis] = p.pads[axis];
-    const int64_t end = p.pads.empty() ? 0 : p.pads[axis + 2];
-    if (g.pad[axis] >= g.kernel[axis] || end >= g.kernel[axis])
-      throw std::invalid_argument("pads must be smaller than the kernel");
-    const int64_t room = g.in[axis] + g.pad[axis] + end - g.kernel[axis];
-    if (room < 0 || g.in[axis] < 1)
-      throw std::invalid_argument("the output would have a negative size on axis " + std::to_string(axis + 2));
-    g.out[axis] = room / g.stride[axis] + 1;
-  }
-  checked_product({g.images, g.blocks, g.in[0], g.in[1], kPanel});
-  checked_product({g.images, g.blocks, g.out[0], g.out[1], kPanel});
+  g.rows = pool_axis(p, 0, x[2]);
+  g.columns = pool_axis(p, 1, x[3]);
+  checked_product({g.images, g.blocks, g.rows.in, g.columns.in, kPanel});
+  checked_product({g.images, g.blocks, g.rows.out, g.columns.out, kPanel});
   if (p.y_layout == Layout::blocked)
-    g.y_shape = {g.images, g.blocks, g.out[0], g.out[1], kPanel};
+    g.y_shape = {g.images, g.blocks, g.rows.out, g.columns.out, kPanel};
   else
-    g.y_shape = {g.images, p.channels, g.out[0], g.out[1]};
+    g.y_shape = {g.images, p.channels, g.rows.out, g.columns.out};
   return g;
 }
 
 void pool(const PoolParameters& p, const PoolGeometry& g, const float* x, float* y, const KernelSet* kernels,
           Executor& executor, Memory& memory) {
-  const int64_t parts = (g.out[0] + kRows - 1) / kRows, pixels = g.out[0] * g.out[1];
+  const int64_t parts = (g.rows.out + kRows - 1) / kRows, pixels = g.rows.out * g.columns.out;
   const auto run_row = kernels ? kernels->pool_row : reference_row;
   const auto to_planes = kernels ? kernels->to_planes : reference_planes;
   executor.run(static_cast<size_t>(g.images * g.blocks * parts), [&](size_t task) {
     const int64_t slab = static_cast<int64_t>(task) / parts, first = static_cast<int64_t>(task) % parts * kRows;
     const int64_t image = slab / g.blocks, channel = slab % g.blocks * kPanel;
     const bool planes = p.y_layout == Layout::planes;
-    Scratch<float> line(memory, planes ? g.out[1] * kPanel : 0);
+    Scratch<float> line(memory, planes ? g.columns.out * kPanel : 0);
     PoolRow row;
     row.average = p.average;
-    row.row_stride = g.in[1] * kPanel;
-    row.width = g.in[1];
-    row.outputs = g.out[1];
-    row.kernel = g.kernel[1];
-    row.stride = g.stride[1];
-    row.pad = g.pad[1];
-    row.count = p.count_include_pad ? g.kernel[0] * g.kernel[1] : 0;
-    for (int64_t i = first; i < std::min(first + kRows, g.out[0]); ++i) {
-      const int64_t start = i * g.stride[0] - g.pad[0], top = std::max<int64_t>(start, 0);
-      row.x = x + slab * g.in[0] * row.row_stride + top * row.row_stride;
-      row.rows = std::min(start + g.kernel[0], g.in[0]) - top;
-      row.y = planes ? line.data() : y + (slab * pixels + i * g.out[1]) * kPanel;
+    row.row_stride = g.columns.in * kPanel;
+    row.width = g.columns.in;
+    row.outputs = g.columns.out;
+    row.kernel = g.columns.kernel;
+    row.stride = g.columns.stride;
+    row.pad = g.columns.pad;
+    row.count = p.count_include_pad ? g.rows.kernel * g.columns.kernel : 0;
+    for (int64_t i = first; i < std::min(first + kRows, g.rows.out); ++i) {
+      const int64_t start = i * g.rows.stride - g.rows.pad, top = std::max<int64_t>(start, 0);
+      row.x = x + slab * g.rows.in * row.row_stride + top * row.row_stride;
+      row.rows = std::min(start + g.rows.kernel, g.rows.in) - top;
+      row.y = planes ? line.data() : y + (slab * pixels + i * g.columns.out) * kPanel;
       run_row(row);
       if (planes)
-        to_planes(line.data(), g.out[1], std::min(kPanel, p.channels - channel),
-                  y + (image * p.channels + channel) * pixels + i * g.out[1], pixels);
+        to_planes(line.data(), g.columns.out, std::min(kPanel, p.channels - channel),
+                  y + (image * p.channels + channel) * pixels + i * g.columns.out, pixels);
     }
   });
 }

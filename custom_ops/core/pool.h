@@ -12,14 +12,25 @@ struct PoolParameters {
   bool average = false;
   std::vector<int64_t> kernel_shape;  // two axes; empty: the whole image
   std::vector<int64_t> strides, pads;
-  bool count_include_pad = false;
+  AutoPad auto_pad = AutoPad::notset;
+  bool ceil_mode = false, count_include_pad = false;
   int64_t channels = 0;
   Layout y_layout = Layout::planes;
 };
 
+// How the window slides along one spatial axis: output i is of [i * stride - pad, i * stride - pad + kernel), as far as that
+// lies in the image; every window holds at least one element of it.
+struct PoolAxis {
+  int64_t in, kernel, stride, out, pad;
+};
+
+// `axis` is 0 or 1. Throws std::invalid_argument where the kernel does not fit.
+PoolAxis pool_axis(const PoolParameters& parameters, size_t axis, int64_t in);
+
 // Sizes of one call.
 struct PoolGeometry {
-  int64_t images = 0, blocks = 0, in[2]{}, out[2]{}, kernel[2]{}, stride[2]{1, 1}, pad[2]{};
+  int64_t images = 0, blocks = 0;
+  PoolAxis rows, columns;
   std::vector<int64_t> y_shape;
 };
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
+#include <vector>
 
 namespace drpass {
 namespace {
@@ -38,10 +40,12 @@ int64_t winograd_cost(const Geometry& g, const WinogradForm& form) {
 
 int64_t direct_cost(const Geometry& g) { return g.output_pixels() * g.taps() * g.group_channels() * g.panels(); }
 
-// Transformed inputs of tiles from `first` on: point p of block k of tile i at v[p * point_stride + (k * count + i) * 16].
+// Transformed inputs of some tiles: point p of block k of tile i at v[p * point_stride + (k * count + i) * 16].
 struct Inputs {
   float* v;
-  int64_t point_stride, first, count;
+  int64_t point_stride;
+  const int32_t* tiles;  // [count]
+  int64_t count;
 };
 
 // Transformed weights of some channels of some panels: point p at u[p * point_stride], there [panel][depth][16].
@@ -91,20 +95,23 @@ class Winograd {
     for (first_ = 0; first_ < instance_.images; first_ += images) {
       const int64_t here = std::min(images, instance_.images - first_);
       if (x_.size()) read_planes(here);
-      share_ ? run_tile_blocks(here * tiles_) : run_panels(here * tiles_);
+      const std::vector<int32_t> tiles = uses_memo() ? recall(here * tiles_) : all_tiles(here * tiles_);
+      share_ ? run_tile_blocks(tiles) : run_panels(tiles);
+      if (uses_memo()) remember(tiles);
       if (y_.size()) write_planes(here);
     }
   }
 
  private:
   // Tasks are blocks of tiles, at least a few where there are as many tiles.
-  void run_tile_blocks(int64_t tiles) {
-    const int64_t blocks = std::max(divide_up(tiles, block_tiles_), std::min<int64_t>(4, divide_up(tiles, 6)));
+  void run_tile_blocks(const std::vector<int32_t>& tiles) {
+    const int64_t all = static_cast<int64_t>(tiles.size());
+    const int64_t blocks = std::max(divide_up(all, block_tiles_), std::min<int64_t>(4, divide_up(all, 6)));
     executor_.run(blocks, [&](size_t task) {
-      const int64_t block = static_cast<int64_t>(task), first = tiles * block / blocks;
-      const int64_t count = tiles * (block + 1) / blocks - first;
+      const int64_t block = static_cast<int64_t>(task), first = all * block / blocks;
+      const int64_t count = all * (block + 1) / blocks - first;
       Scratch<float> room;
-      const Inputs inputs = make_inputs(first, count, room);
+      const Inputs inputs = make_inputs(tiles.data() + first, count, room);
       for (int64_t i = 0; i < count; ++i) transform_input(inputs, i);
       Scratch<float> products(call_.memory, form_.points() * product_stride(count, kTaskPanels));
       for (int64_t panel = 0; panel < g_.panels(); panel += kTaskPanels) {
@@ -118,11 +125,12 @@ class Winograd {
   }
 
   // The inputs of a block of tiles are transformed first; then tasks are panels.
-  void run_panels(int64_t tiles) {
-    for (int64_t first = 0; first < tiles; first += block_tiles_) {
-      const int64_t count = std::min(block_tiles_, tiles - first);
+  void run_panels(const std::vector<int32_t>& tiles) {
+    const int64_t all = static_cast<int64_t>(tiles.size());
+    for (int64_t first = 0; first < all; first += block_tiles_) {
+      const int64_t count = std::min(block_tiles_, all - first);
       Scratch<float> room;
-      const Inputs inputs = make_inputs(first, count, room);
+      const Inputs inputs = make_inputs(tiles.data() + first, count, room);
       executor_.run(divide_up(count, kInputTiles), [&](size_t task) {
         const int64_t begin = static_cast<int64_t>(task) * kInputTiles;
         for (int64_t i = begin; i < std::min(count, begin + kInputTiles); ++i) transform_input(inputs, i);
@@ -148,10 +156,10 @@ class Winograd {
   }
 
   // Odd numbers of cache lines between points: they must not all fall into the same sets.
-  Inputs make_inputs(int64_t first, int64_t count, Scratch<float>& room) const {
+  Inputs make_inputs(const int32_t* tiles, int64_t count, Scratch<float>& room) const {
     const int64_t stride = (g_.blocks() * count | 1) * kPanel;
     room = Scratch<float>(call_.memory, form_.points() * stride);
-    return {room.data(), stride, first, count};
+    return {room.data(), stride, tiles, count};
   }
   static int64_t weight_stride(int64_t depth) { return (kTaskPanels * depth | 1) * kPanel; }
   static int64_t product_stride(int64_t tiles, int64_t panels) { return (tiles * panels | 1) * kPanel; }
@@ -199,9 +207,17 @@ class Winograd {
   int64_t outputs_of(int64_t panel) const { return std::min(kPanel, g_.group_outputs() - panel * kPanel); }
 
   void transform_input(const Inputs& inputs, int64_t slot) const {
-    const TileAt at = tile_at(inputs.first + slot);
+    WinogradInput input = window_of(tile_at(inputs.tiles[slot]));
+    input.v = inputs.v + slot * kPanel;
+    input.point_stride = inputs.point_stride;
+    input.v_block = inputs.count * kPanel;
+    call_.kernels.winograd_input(input);
+  }
+
+  // The input of a tile, without where it goes.
+  WinogradInput window_of(const TileAt& at) const {
     const int64_t y = at.y - g_.pad[1], x = at.x - g_.pad[2], n = form_.window;
-    WinogradInput input;
+    WinogradInput input{};
     input.window = n;
     input.x = input_image(at.image) + (y * g_.in[2] + x) * kPanel;
     input.row_stride = g_.in[2] * kPanel;
@@ -211,10 +227,65 @@ class Winograd {
     input.left = std::clamp<int64_t>(-x, 0, n);
     input.bottom = std::clamp<int64_t>(g_.in[1] - y, input.top, n);
     input.right = std::clamp<int64_t>(g_.in[2] - x, input.left, n);
-    input.v = inputs.v + slot * kPanel;
-    input.point_stride = inputs.point_stride;
-    input.v_block = inputs.count * kPanel;
-    call_.kernels.winograd_input(input);
+    return input;
+  }
+
+  // The memo keeps what a tile gives, with the epilogue if Y is in blocks. An addend would be another input.
+  bool uses_memo() const { return call_.memo && !call_.tensors.addend.data && g_.groups == 1; }
+
+  static std::vector<int32_t> all_tiles(int64_t count) {
+    std::vector<int32_t> tiles(static_cast<size_t>(count));
+    std::iota(tiles.begin(), tiles.end(), 0);
+    return tiles;
+  }
+
+  // Writes the outputs of tiles whose inputs were met before; returns the others.
+  std::vector<int32_t> recall(int64_t count) {
+    keys_.resize(static_cast<size_t>(count));
+    std::vector<char> found(static_cast<size_t>(count));
+    executor_.run(divide_up(count, kInputTiles), [&](size_t task) {
+      const int64_t first = static_cast<int64_t>(task) * kInputTiles;
+      for (int64_t tile = first; tile < std::min(count, first + kInputTiles); ++tile) {
+        const TileAt at = tile_at(tile);
+        const WindowHash hash = call_.kernels.winograd_hash(window_of(at));
+        // Tiles at the lower and right edge have fewer outputs.
+        const uint64_t size = static_cast<uint64_t>(std::min(form_.tile(), g_.out[1] - at.y) * 8 +
+                                                    std::min(form_.tile(), g_.out[2] - at.x));
+        keys_[tile] = {hash.high, hash.low ^ size};
+        found[tile] = call_.memo->find(keys_[tile], [&](const float* result) {
+          each_output_row(at, [&](float* y, int64_t offset, int64_t floats) {
+            std::memcpy(y, result + offset, floats * sizeof(float));
+          });
+        });
+      }
+    });
+    std::vector<int32_t> missing;
+    for (int64_t tile = 0; tile < count; ++tile)
+      if (!found[tile]) missing.push_back(static_cast<int32_t>(tile));
+    return missing;
+  }
+
+  void remember(const std::vector<int32_t>& tiles) {
+    const int64_t count = static_cast<int64_t>(tiles.size());
+    executor_.run(divide_up(count, kInputTiles), [&](size_t task) {
+      const int64_t first = static_cast<int64_t>(task) * kInputTiles;
+      for (int64_t i = first; i < std::min(count, first + kInputTiles); ++i)
+        call_.memo->insert(keys_[tiles[i]], [&](float* result) {
+          each_output_row(tile_at(tiles[i]), [&](const float* y, int64_t offset, int64_t floats) {
+            std::memcpy(result + offset, y, floats * sizeof(float));
+          });
+        });
+    });
+  }
+
+  // Calls visit(y, offset in a result of the memo, floats) for every row of the outputs of a tile.
+  template <typename Visit>
+  void each_output_row(const TileAt& at, const Visit& visit) {
+    const int64_t m = form_.tile(), rows = std::min(m, g_.out[1] - at.y), columns = std::min(m, g_.out[2] - at.x);
+    float* y = output_image(at.image) + (at.y * g_.out[2] + at.x) * kPanel;
+    for (int64_t panel = 0; panel < g_.panels(); ++panel)
+      for (int64_t i = 0; i < rows; ++i)
+        visit(y + (panel * g_.output_pixels() + i * g_.out[2]) * kPanel, (panel * m + i) * m * kPanel, columns * kPanel);
   }
 
   // products[point][tile][16 * panels] += inputs * weights over some channels; from zero for channel 0.
@@ -266,7 +337,7 @@ class Winograd {
   void transform_outputs(const Inputs& inputs, int64_t panel, int64_t panels, const float* products) {
     for (int64_t i = 0; i < inputs.count; ++i)
       for (int64_t p = 0; p < panels; ++p)
-        transform_output(tile_at(inputs.first + i), panel + p, products + (i * panels + p) * kPanel,
+        transform_output(tile_at(inputs.tiles[i]), panel + p, products + (i * panels + p) * kPanel,
                          product_stride(inputs.count, panels));
   }
 
@@ -324,6 +395,7 @@ class Winograd {
   int64_t task_tiles_, block_tiles_;
   int64_t first_ = 0;  // image of the instance that is at the start of the copies
   Scratch<float> bias_, x_, y_, shared_;
+  std::vector<MemoKey> keys_;  // of all tiles, where the memo is used
 };
 
 }  // namespace
@@ -339,6 +411,11 @@ std::optional<WinogradForm> choose_winograd(const Parameters& p, const Geometry&
   const WinogradForm form{g.kernel[1], g.kernel[1] + 3};
   if (winograd_cost(g, form) * 10 >= direct_cost(g) * 9) return std::nullopt;
   return form;
+}
+
+int64_t winograd_result_size(const Parameters& p) {
+  const int64_t panels = (p.output_channels / p.group + kPanel - 1) / kPanel;
+  return panels * kPanel * 4 * 4;
 }
 
 void run_winograd(const Call& call, const Instance& instance, int64_t group, const WinogradForm& form,

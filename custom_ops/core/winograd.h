@@ -19,6 +19,9 @@ struct WinogradForm {
 // that splitting a batch does not change results.
 std::optional<WinogradForm> choose_winograd(const Parameters& parameters, const Geometry& geometry);
 
+// Floats of the outputs of one tile of a group, as the memo keeps them.
+int64_t winograd_result_size(const Parameters& parameters);
+
 // All outputs of a group; `dense` (all channels) serves tiles in which the transforms met NaN, infinities or overflow.
 void run_winograd(const Call& call, const Instance& instance, int64_t group, const WinogradForm& form,
                   const DensePart& dense, Executor& executor);

@@ -156,6 +156,14 @@ Layout read_layout(const Reader<Source>& reader, const char* name) {
 }
 
 template <typename Source>
+AutoPad read_auto_pad(const Reader<Source>& reader) {
+  return reader.template get_name<AutoPad>("auto_pad", {{"NOTSET", AutoPad::notset},
+                                                        {"VALID", AutoPad::valid},
+                                                        {"SAME_UPPER", AutoPad::same_upper},
+                                                        {"SAME_LOWER", AutoPad::same_lower}});
+}
+
+template <typename Source>
 void read_shape(const Reader<Source>& reader, Parameters& p) {
   p.output_channels = reader.template get_in<int64_t>("output_channels", 0, 1, kLargest);
   p.group = reader.template get_in<int64_t>("group", 1, 1, kLargest);
@@ -167,10 +175,7 @@ void read_shape(const Reader<Source>& reader, Parameters& p) {
   p.strides = axes(reader, "strides", rank, rank, 1);
   p.dilations = axes(reader, "dilations", rank, rank, 1);
   p.pads = axes(reader, "pads", 2 * rank, rank, 0);
-  p.auto_pad = reader.template get_name<AutoPad>("auto_pad", {{"NOTSET", AutoPad::notset},
-                                                              {"VALID", AutoPad::valid},
-                                                              {"SAME_UPPER", AutoPad::same_upper},
-                                                              {"SAME_LOWER", AutoPad::same_lower}});
+  p.auto_pad = read_auto_pad(reader);
   if (p.output_channels % p.group != 0)
     fail("output_channels " + format(p.output_channels) + " is not a multiple of group " + format(p.group));
   if (rank == 0 && p.group != 1) fail("group must be 1 in the matrix form, not " + format(p.group));
@@ -192,6 +197,7 @@ void read_method(const Reader<Source>& reader, Parameters& p) {
   p.table_type = reader.template get_name<TableType>("table_type",
                                                      {{"float", TableType::float32}, {"int16", TableType::int16}});
   p.winograd = reader.template get_in<int64_t>("winograd", 1, 0, 1) != 0;
+  p.memo_bytes = reader.template get_in<int64_t>("memo_bytes", 0, 0, int64_t{1} << 36);
   p.seed = static_cast<uint64_t>(reader.template get<int64_t>("seed", 0));
   p.max_remaining_ratio =
       reader.template get_in<float>("max_remaining_ratio", 0.5f, std::numeric_limits<float>::min(), 1.0f);
@@ -221,7 +227,10 @@ PoolParameters read_pool(const Reader<Source>& reader) {
   p.kernel_shape = axes(reader, "kernel_shape", 2, 2, 1);
   p.strides = axes(reader, "strides", 2, 2, 1);
   p.pads = axes(reader, "pads", 4, 2, 0);
+  p.auto_pad = read_auto_pad(reader);
+  p.ceil_mode = reader.template get_in<int64_t>("ceil_mode", 0, 0, 1) != 0;
   p.count_include_pad = reader.template get_in<int64_t>("count_include_pad", 0, 0, 1) != 0;
+  if (p.ceil_mode && p.count_include_pad) fail("count_include_pad must be 0 with ceil_mode, not 1");
   p.y_layout = read_layout(reader, "y_layout");
   return p;
 }

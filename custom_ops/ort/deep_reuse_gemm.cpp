@@ -6,6 +6,7 @@
 #include "core/engine.h"
 #include "core/hyperplanes.h"
 #include "core/reference.h"
+#include "core/winograd.h"
 #include "ort/attributes.h"
 #include "ort/host.h"
 #include "ort/shape_inference.h"
@@ -29,6 +30,8 @@ DeepReuseGemmKernel::DeepReuseGemmKernel(const OrtKernelInfo* info)
       allocator_(default_allocator(info)) {
   if (parameters_.method == Method::lsh)
     hyperplanes_ = make_hyperplanes(parameters_.seed, parameters_.hash_bits, parameters_.sub_vector_length);
+  if (parameters_.memo_bytes > 0)
+    memo_ = std::make_unique<Memo>(parameters_.memo_bytes, winograd_result_size(parameters_));
 }
 
 OrtStatus* DeepReuseGemmKernel::ComputeV2(OrtKernelContext* context) noexcept {
@@ -75,7 +78,7 @@ void DeepReuseGemmKernel::run(OrtKernelContext* raw) const {
   if (!kernels_) return compute_reference(parameters_, geometry, tensors);
   PoolExecutor executor(raw);
   ArenaMemory memory(allocator_.get());
-  compute(parameters_, geometry, tensors, *kernels_, hyperplanes_.data(), executor, memory);
+  compute(parameters_, geometry, tensors, *kernels_, hyperplanes_.data(), memo_.get(), executor, memory);
 }
 
 DeepReuseGemmOp::DeepReuseGemmOp() {

@@ -1,9 +1,11 @@
 // The operator as ONNX Runtime sees it.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "core/kernels/kernel_set.h"
+#include "core/memo.h"
 #include "core/resources.h"
 #include "core/tensors.h"
 #include "ort/api.h"
@@ -26,6 +28,7 @@ class DeepReuseGemmKernel {
   const KernelSet* kernels_ = nullptr;  // null: the scalar reference
   std::vector<float> hyperplanes_;
   OwnedAllocator allocator_;
+  std::unique_ptr<Memo> memo_;  // shared by concurrent calls; it locks itself
 };
 
 struct DeepReuseGemmOp : Ort::CustomOpBase<DeepReuseGemmOp, DeepReuseGemmKernel, /*WithStatus=*/true> {

@@ -10,7 +10,10 @@
 namespace drpass {
 
 LrnKernel::LrnKernel(const OrtKernelInfo* info)
-    : name_(node_name(info)), parameters_(read_lrn_parameters(info)), kernels_(choose_kernels()) {}
+    : name_(node_name(info)),
+      parameters_(read_lrn_parameters(info)),
+      kernels_(choose_kernels()),
+      allocator_(default_allocator(info)) {}
 
 OrtStatus* LrnKernel::ComputeV2(OrtKernelContext* context) noexcept {
   return run_guarded("LRN", name_, [&] { run(context); });
@@ -33,7 +36,9 @@ void LrnKernel::run(OrtKernelContext* raw) const {
   }
   float* y = context.GetOutput(0, shape).GetTensorMutableData<float>();
   PoolExecutor executor(raw);
-  local_response_normalization(parameters_, shape[0], channels, pixels, x.GetTensorData<float>(), y, kernels_, executor);
+  ArenaMemory memory(allocator_.get());
+  local_response_normalization(parameters_, shape[0], channels, pixels, x.GetTensorData<float>(), y, kernels_, executor,
+                               memory);
 }
 
 LrnOp::LrnOp() {

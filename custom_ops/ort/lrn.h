@@ -5,6 +5,7 @@
 
 #include "core/lrn.h"
 #include "ort/api.h"
+#include "ort/host.h"
 
 namespace drpass {
 
@@ -19,6 +20,7 @@ class LrnKernel {
   std::string name_;
   LrnParameters parameters_;
   const KernelSet* kernels_;
+  OwnedAllocator allocator_;
 };
 
 struct LrnOp : Ort::CustomOpBase<LrnOp, LrnKernel, /*WithStatus=*/true> {

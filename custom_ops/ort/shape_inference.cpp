@@ -102,20 +102,11 @@ OrtStatus* infer_pool_shape(OrtShapeInferContext* context) {
     const Shape x = input_shape(context, 0);
     if (x.size() != 5) return;  // not known
     Shape y = x;
-    std::vector<int64_t> known;
-    for (const Dimension& dimension : x) known.push_back(dimension.size);
-    for (size_t axis : {2, 3}) {
-      // One axis at a time: the other may not be known.
-      std::vector<int64_t> sizes = {1, (p.channels + kPanel - 1) / kPanel, 1, 1, kPanel};
-      if (known[axis] < 0) {
-        y[axis] = {p.kernel_shape.empty() ? 1 : -1, ""};
-        continue;
-      }
-      const int64_t other = p.kernel_shape.empty() ? 1 : p.kernel_shape[axis == 2 ? 1 : 0];
-      sizes[axis] = known[axis];
-      sizes[5 - axis] = other;
-      y[axis] = {resolve_pool(p, sizes).y_shape[axis], ""};
-    }
+    for (size_t axis : {2, 3})
+      if (p.kernel_shape.empty())
+        y[axis] = {1, ""};
+      else
+        y[axis] = {x[axis].size < 0 ? -1 : pool_axis(p, axis - 2, x[axis].size).out, ""};
     if (p.y_layout == Layout::planes) {
       y.pop_back();
       y[1] = {p.channels, ""};

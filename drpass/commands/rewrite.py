@@ -20,9 +20,11 @@ EXAMPLES = """
 
 `drpass rewrite model.onnx fast.onnx`
 
-`drpass rewrite model.onnx fast.onnx --step 0.25 --exclude 'head/*'`
+`drpass rewrite model.onnx fast.onnx --method grid --step 0.25 --exclude 'head/*'`
 
 `drpass rewrite model.onnx exact.onnx --method exact`
+
+`drpass rewrite upscale.onnx film.onnx --memo 1024`
 
 `drpass rewrite model.onnx one.onnx --include conv2 --method lsh -L 8 -H 12`
 """
@@ -33,7 +35,13 @@ _DEFAULT = ReuseParameters()
 def command(
     model: Annotated[Path, typer.Argument(help="The ONNX file to rewrite.", show_default=False)],
     output: Annotated[Path, typer.Argument(help="The ONNX file to write.", show_default=False)],
-    method: Annotated[Method, typer.Option(help="How sub-vectors are clustered.")] = _DEFAULT.method,
+    method: Annotated[
+        Method | None,
+        typer.Option(
+            help="How sub-vectors are clustered (grid with any option below). Without: exact, where that is a gain.",
+            show_default=False,
+        ),
+    ] = None,
     scope: Annotated[Scope, typer.Option(help="Which pixels share clusters.")] = _DEFAULT.scope,
     sub_vector_length: Annotated[
         int, typer.Option("--sub-vector-length", "-L", help="Channels of a sub-vector.")
@@ -58,17 +66,26 @@ def command(
     exclude: Annotated[list[str] | None, typer.Option(help="Keep nodes of this name or pattern. Repeatable.")] = None,
     op_types: Annotated[str, typer.Option(help="Replace only these, as in Conv,Gemm,MatMul,LRN.")] = "",
     shape: Annotated[list[str] | None, typer.Option(help=SHAPE_HELP)] = None,
+    chains: Annotated[
+        bool, typer.Option("--chains/--no-chains", help="Hand tensors on in blocks of 16 channels, pools included.")
+    ] = True,
+    memo: Annotated[
+        int, typer.Option(min=0, max=65536, help="MiB in which a session keeps exact results from call to call: films.")
+    ] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Allow the output to be the input itself.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Replace convolutions and matrix products by DeepReuseGemm nodes, and say what was done to each and why."""
+    """Replace convolutions and matrix products by DeepReuseGemm nodes, and say what was done to each and why.
+
+    Without options nothing is approximated: convolutions that gain become exact nodes in a common layout.
+    """
     from drpass import console
     from drpass.files import refuse_same_file
     from drpass.rewrite import rewrite
 
     refuse_same_file(output, [model], overwrite)
     parameters = ReuseParameters(
-        method=method,
+        method=method or _DEFAULT.method,
         scope=scope,
         sub_vector_length=sub_vector_length,
         step=step,
@@ -77,13 +94,17 @@ def command(
         max_remaining_ratio=max_remaining_ratio,
         table_type=table_type,
     )
+    # An option of the clustering asks for it.
+    clusters = method is not None or parameters != _DEFAULT
     result = rewrite(
         model,
-        parameters=parameters,
+        parameters=parameters if clusters else None,
         include=include or (),
         exclude=exclude or (),
         op_types=[name.strip() for name in op_types.split(",") if name.strip()],
         shapes=parse_shapes(shape),
+        chains=chains,
+        memo_bytes=memo << 20,
     )
     result.save(output)
     if json:

@@ -86,7 +86,13 @@ def _lrn_schema() -> defs.OpSchema:
 def _pool_schema() -> defs.OpSchema:
     parameter = _OpSchema.FormalParameter
     lists = ("kernel_shape", "strides", "pads")
-    defaults = {"mode": POOL_MODES[0], "count_include_pad": 0, "y_layout": LAYOUTS[0]}
+    defaults = {
+        "mode": POOL_MODES[0],
+        "auto_pad": "NOTSET",
+        "ceil_mode": 0,
+        "count_include_pad": 0,
+        "y_layout": LAYOUTS[0],
+    }
     return _OpSchema(
         POOL,
         DOMAIN,
@@ -175,9 +181,10 @@ def _check_names(attributes: dict[str, object], choices: dict[str, tuple[str, ..
 def _input_shape(context: onnx.shape_inference.InferenceContext, index: int) -> list[Dim] | None:
     if index >= context.get_num_inputs() or not context.has_input(index):
         return None
-    tensor = context.get_input_type(index).tensor_type
-    if not tensor.HasField("shape"):
+    known = context.get_input_type(index)  # None where the node before it has no inference
+    if known is None or not known.tensor_type.HasField("shape"):
         return None
+    tensor = known.tensor_type
     return [dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or None) for dim in tensor.shape.dim]
 
 

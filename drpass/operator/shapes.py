@@ -77,6 +77,9 @@ def infer_pool(attributes: Mapping[str, Any], x: Shape | None) -> Shape | None:
     kernel = list(attributes.get("kernel_shape") or ())
     strides = _numbers(attributes, "strides", 2, 2, [1, 1], least=1)
     pads = _numbers(attributes, "pads", 4, 2, [0] * 4, least=0)
+    auto_pad = _auto_pad(attributes)
+    if attributes.get("ceil_mode", 0) and attributes.get("count_include_pad", 0):
+        raise ShapeError("count_include_pad must be 0 with ceil_mode, not 1")
     if x is None:
         return None
     if len(x) != 5:
@@ -84,11 +87,22 @@ def infer_pool(attributes: Mapping[str, Any], x: Shape | None) -> Shape | None:
     output = unblocked(x, channels)
     for axis in (0, 1):
         both = (pads[axis], pads[axis + 2])
-        size = convolution_dim(output[axis + 2], kernel[axis], strides[axis], 1, both, "NOTSET") if kernel else 1
+        before = output[axis + 2]
+        size = convolution_dim(before, kernel[axis], strides[axis], 1, both, auto_pad) if kernel else 1
         if isinstance(size, int) and size < 1:
             raise ShapeError(f"the output would have a negative size on axis {axis + 2}")
+        if kernel and attributes.get("ceil_mode", 0) and isinstance(before, int) and isinstance(size, int):
+            size += _hangs_over(before, kernel[axis], strides[axis], both, auto_pad, size)
         output[axis + 2] = size
     return blocked(output) if _text(attributes.get("y_layout", "")) == BLOCKED else output
+
+
+def _hangs_over(size: int, kernel: int, stride: int, pads: tuple[int, int], auto_pad: str, windows: int) -> bool:
+    """Whether with ceil_mode a window follows that begins in the image and is not wholly in the padded image."""
+    if auto_pad.startswith("SAME"):
+        return False
+    begin, end = pads if auto_pad == "NOTSET" else (0, 0)
+    return (windows - 1) * stride + kernel < size + begin + end and windows * stride < size + begin
 
 
 def convolution_dim(size: Dim, kernel: int, stride: int, dilation: int, pads: tuple[int, int], auto_pad: str) -> Dim:
@@ -121,9 +135,7 @@ def _convolution(
     strides = _numbers(attributes, "strides", rank, rank, [1] * rank, least=1)
     dilations = _numbers(attributes, "dilations", rank, rank, [1] * rank, least=1)
     pads = _numbers(attributes, "pads", 2 * rank, rank, [0] * (2 * rank), least=0)
-    auto_pad = _text(attributes.get("auto_pad", "NOTSET"))
-    if auto_pad not in _AUTO_PADS:
-        raise ShapeError(f"auto_pad must be one of {', '.join(_AUTO_PADS)}, not '{auto_pad}'")
+    auto_pad = _auto_pad(attributes)
     if x is None:
         return None
     if len(x) != rank + 2:
@@ -149,6 +161,13 @@ def _matrix(x: Shape | None, w: Shape | None, channels: int, group: int, transpo
     inner, outer = (x[0], x[1:]) if transposed else (x[-1], x[:-1])
     _check_channels(inner, w, 1)
     return [*outer, channels]
+
+
+def _auto_pad(attributes: Mapping[str, Any]) -> str:
+    value = _text(attributes.get("auto_pad", "NOTSET"))
+    if value not in _AUTO_PADS:
+        raise ShapeError(f"auto_pad must be one of {', '.join(_AUTO_PADS)}, not '{value}'")
+    return value
 
 
 def _check_channels(channels: Dim, w: Shape | None, group: int) -> None:

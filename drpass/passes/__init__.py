@@ -1,7 +1,11 @@
-"""The pipeline: match, plan, replace, absorb, declare types, normalize. One file a pass; each works in place."""
+"""The pipeline: match, plan, replace, absorb, declare types, normalize, layout, memo.
+
+One file a pass; each works in place.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from dataclasses import replace as with_changes
 
 import onnx_ir as ir
@@ -10,18 +14,21 @@ from drpass.operator.spec import DOMAIN, LRN, OP_TYPE, ReuseParameters
 from drpass.passes import legacy_inputs
 from drpass.passes.absorb import absorb
 from drpass.passes.declare_types import declare_types
+from drpass.passes.layout import Chained, chain
 from drpass.passes.match import OP_TYPES, Candidate, find_candidates
+from drpass.passes.memo import keep_results
 from drpass.passes.normalize import decide_normalizations, normalize
 from drpass.passes.places import Names, label, places
-from drpass.passes.plan import Selection, Verdict, plan
+from drpass.passes.plan import EXACT, Selection, Verdict, plan
 from drpass.passes.replace import replace
-from drpass.shape_inference import Shapes
+from drpass.rules.absorbing import SHAPE
+from drpass.shape_inference import Shapes, dims_of
 
-__all__ = ["OP_TYPES", "Selection", "Verdict", "decide", "transform"]
+__all__ = ["EXACT", "OP_TYPES", "Selection", "Transformed", "Verdict", "decide", "transform"]
 
 
 def decide(
-    model: ir.Model, shapes: Shapes, selection: Selection, parameters: ReuseParameters
+    model: ir.Model, shapes: Shapes, selection: Selection, parameters: ReuseParameters | None
 ) -> tuple[list[Candidate], list[Verdict]]:
     """Match and plan: what `transform` would do. The model is not changed.
 
@@ -33,23 +40,66 @@ def decide(
     return candidates, plan(candidates, shapes, selection, parameters)
 
 
-def transform(model: ir.Model, shapes: Shapes, selection: Selection, parameters: ReuseParameters) -> list[Verdict]:
-    """Run the pipeline on ``model``, in place; the verdicts say what was done. Raises as `decide` does."""
+@dataclass(frozen=True)
+class Transformed:
+    """What `transform` did."""
+
+    verdicts: list[Verdict]
+    #: The number of values in NCHW16c.
+    blocked_values: int = 0
+    #: The number of nodes that keep results from call to call.
+    memos: int = 0
+
+
+def transform(
+    model: ir.Model,
+    shapes: Shapes,
+    selection: Selection,
+    parameters: ReuseParameters | None,
+    *,
+    certain: Shapes | None = None,
+    chains: bool = True,
+    memo_bytes: int = 0,
+) -> Transformed:
+    """Run the pipeline on ``model``, in place. Raises as `decide` does.
+
+    ``certain`` are the shapes that hold whatever the model is run on, where ``shapes`` are those of an example;
+    ``chains`` = False leaves every tensor in the layout that it has; ``memo_bytes`` is the limit of all memos together.
+    """
     legacy_inputs.hide(model)
     candidates, verdicts = decide(model, shapes, selection, parameters)
     normalizations = decide_normalizations(model, shapes, selection)
+    certain = shapes if certain is None else certain
+    for value in certain:
+        value.meta[SHAPE] = dims_of(value, certain)
     if any(verdict.replaced for verdict in verdicts):
         names = Names(model)
         new_nodes = replace(model, candidates, verdicts, names)
+        for index, node in enumerate(new_nodes):
+            if node is not None:
+                node.meta[_VERDICT] = index
         absorbed = absorb(model, names)
         declare_types(model, names)
         verdicts = [
             with_changes(verdict, absorbed=tuple(absorbed.get(node, ()))) if node else verdict
             for verdict, node in zip(verdicts, new_nodes, strict=True)
         ]
-    normalize(model, normalizations)
+    for index, node in enumerate(normalize(model, normalizations), len(verdicts)):
+        if node is not None:
+            node.meta[_VERDICT] = index
+    verdicts += normalizations
+    chained = chain(model) if chains and any(verdict.replaced for verdict in verdicts) else Chained()
+    for node, layouts in chained.layouts.items():
+        if _VERDICT in node.meta:
+            index = node.meta[_VERDICT]
+            verdicts[index] = with_changes(verdicts[index], layouts=layouts)
+    memos = keep_results(model, memo_bytes) if memo_bytes else 0
     legacy_inputs.restore(model)
-    return verdicts + normalizations
+    return Transformed(verdicts + chained.verdicts, chained.values, memos)
+
+
+#: Key of the index of the verdict that a node came from in its ``meta``; absorbing keeps it.
+_VERDICT = "drpass.verdict"
 
 
 def _is_reuse(node: ir.Node) -> bool:

@@ -14,7 +14,7 @@ from onnxscript.rewriter import RewriteRule
 from drpass.operator.spec import DOMAIN
 from drpass.passes.places import Names, Place, add_constant, drop_unused, label, places
 from drpass.passes.replace import substitute
-from drpass.rules import absorb_activation, fold_batchnorm, fold_scale, fold_shift
+from drpass.rules import absorb_activation, absorb_residual, fold_batchnorm, fold_scale, fold_shift
 from drpass.rules.anchor import FIRST_NUMPY_OPSET
 
 RULES: tuple[RewriteRule, ...] = tuple(
@@ -25,6 +25,7 @@ RULES: tuple[RewriteRule, ...] = tuple(
         fold_scale.FoldDiv,
         fold_shift.FoldAdd,
         fold_shift.FoldSub,
+        absorb_residual.AbsorbResidual,
         absorb_activation.AbsorbRelu,
         absorb_activation.AbsorbLeakyRelu,
         absorb_activation.AbsorbPRelu,

@@ -1,4 +1,4 @@
-"""Pass 5: give LRN nodes to the library's own kernel: the same formula, without a call of pow for every value.
+"""Pass 6: give LRN nodes to the library's own kernel: the same formula, without a call of pow for every value.
 
 In the networks that have LRN (AlexNet, CifarNet) ONNX Runtime's own kernel takes longer than their convolutions.
 """
@@ -27,15 +27,19 @@ def decide_normalizations(model: ir.Model, shapes: Shapes, selection: Selection)
     return [_verdict(place, node, shapes, selection) for place, node in find_normalizations(model)]
 
 
-def normalize(model: ir.Model, verdicts: list[Verdict]) -> None:
-    """Replace the LRN nodes whose verdict says so."""
+def normalize(model: ir.Model, verdicts: list[Verdict]) -> list[ir.Node | None]:
+    """Replace the LRN nodes whose verdict says so; returns the new node of each, None for those that are kept."""
+    new_nodes: list[ir.Node | None] = []
     for (place, node), verdict in zip(find_normalizations(model), verdicts, strict=True):
         if not verdict.replaced:
+            new_nodes.append(None)
             continue
         attributes = {name: attribute.value for name, attribute in node.attributes.items()}
         new = ir.node(LRN, list(node.inputs), attributes, domain=DOMAIN, name=node.name)
         substitute(place, [node], node, new)
         model.graph.opset_imports.setdefault(DOMAIN, VERSION)
+        new_nodes.append(new)
+    return new_nodes
 
 
 def _verdict(place: Place, node: ir.Node, shapes: Shapes, selection: Selection) -> Verdict:

@@ -14,7 +14,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from drpass.errors import DrpassError
-from drpass.operator.spec import LRN, ReuseParameters
+from drpass.operator.spec import LAYOUTS, LRN, ReuseParameters, describe_layouts
+from drpass.passes.gain import NO_GAIN, WORTH_IT, expected_time, reason_against_exact
 from drpass.passes.match import OP_TYPES, Candidate
 from drpass.rules.anchor import Match
 from drpass.shape_inference import Shapes, shape_of
@@ -27,7 +28,7 @@ MIN_ROWS = 256
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of one Conv, Gemm, MatMul or LRN."""
+    """What becomes of one Conv, Gemm, MatMul or LRN, and of a pool in a chain."""
 
     #: The node's name, or the name of its output where it has none.
     node: str
@@ -35,18 +36,21 @@ class Verdict:
     #: "" for the main graph, else the path of the subgraph or function.
     graph: str
     replaced: bool
-    #: None where the node is kept, and for LRN, which has none.
+    #: None where the node is kept, and for LRN and pools, which have none.
     parameters: ReuseParameters | None
     #: Why it is kept; empty where it is replaced.
     reason: str
     #: Names of the nodes that were absorbed.
     absorbed: tuple[str, ...] = ()
+    #: Of X and Y.
+    layouts: tuple[str, str] = (LAYOUTS[0], LAYOUTS[0])
 
     def describe(self) -> str:
         """For tables: the parameters, ``exact`` where none are needed, or ``kept: reason``."""
         if not self.replaced:
             return f"kept: {self.reason}"
-        return self.parameters.describe() if self.parameters else "exact"
+        method = self.parameters.describe() if self.parameters else "exact"
+        return method + describe_layouts(*self.layouts)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -58,6 +62,8 @@ class Verdict:
             "parameters": self.parameters.attributes() if self.parameters else None,
             "reason": self.reason,
             "absorbed": list(self.absorbed),
+            "x_layout": self.layouts[0],
+            "y_layout": self.layouts[1],
         }
 
 
@@ -108,10 +114,16 @@ class Work:
     rows: int | None
 
 
+#: What a node becomes where no parameters are given.
+EXACT = ReuseParameters(method="exact")
+
+
 def plan(
-    candidates: Sequence[Candidate], shapes: Shapes, selection: Selection, parameters: ReuseParameters
+    candidates: Sequence[Candidate], shapes: Shapes, selection: Selection, parameters: ReuseParameters | None
 ) -> list[Verdict]:
-    """One verdict a candidate, in the same order."""
+    """One verdict a candidate, in the same order. Without parameters: `EXACT` for what gains by that."""
+    if parameters is None:
+        return _plan_exact(candidates, shapes, selection)
     verdicts = []
     for candidate in candidates:
         reason = _reason(candidate, shapes, selection, parameters)
@@ -119,6 +131,28 @@ def plan(
         place = candidate.place.path
         verdicts.append(Verdict(candidate.name, candidate.node.op_type, place, not reason, chosen, reason))
     return verdicts
+
+
+def _plan_exact(candidates: Sequence[Candidate], shapes: Shapes, selection: Selection) -> list[Verdict]:
+    reasons = [_reason_against_exact(candidate, selection) for candidate in candidates]
+    chosen = [candidate for candidate, reason in zip(candidates, reasons, strict=True) if not reason]
+    worth_it = expected_time(chosen, shapes) < WORTH_IT
+    verdicts = []
+    for candidate, reason in zip(candidates, reasons, strict=True):
+        if not reason and not worth_it and candidate.name not in selection.include:
+            reason = NO_GAIN
+        parameters, path = None if reason else EXACT, candidate.place.path
+        verdicts.append(Verdict(candidate.name, candidate.node.op_type, path, not reason, parameters, reason))
+    return verdicts
+
+
+def _reason_against_exact(candidate: Candidate, selection: Selection) -> str:
+    if candidate.match is None:
+        return candidate.reason
+    reason = selection.reason(candidate.name, candidate.node.op_type)
+    if reason or candidate.name in selection.include:
+        return reason
+    return reason_against_exact(candidate.match)
 
 
 def _reason(candidate: Candidate, shapes: Shapes, selection: Selection, parameters: ReuseParameters) -> str:

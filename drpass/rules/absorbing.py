@@ -21,8 +21,10 @@ Channels = npt.NDArray[np.float64]
 
 #: Key of the number of axes of the output in ``meta`` of a node; it is never written to a file.
 RANK = "drpass.rank"
+#: Key of the shape in ``meta`` of a value, as far as the model itself says it: one size, symbol or None an axis.
+SHAPE = "drpass.shape"
 
-_W, _B, _A = range(1, 4)
+_X, _W, _B, _A = range(4)
 
 
 class AbsorbingRule(RewriteRuleClassBase):
@@ -83,6 +85,12 @@ def output_rank(y: ir.Value) -> int | None:
     return found if found is not None or y.shape is None else len(y.shape)
 
 
+def same_shape(left: ir.Value, right: ir.Value) -> bool:
+    """Whether two values are known to have the same shape, whatever the model is run on."""
+    shape = left.meta.get(SHAPE)
+    return shape is not None and None not in shape and shape == right.meta.get(SHAPE)
+
+
 def rebuild(op: Any, y: ir.Value, *, scale: Channels | None = None, shift: Channels | None = None) -> ir.Value:
     """The DeepReuseGemm that computes ``scale · y + shift``, with the name and attributes of the old one."""
     node = node_of(y)
@@ -108,6 +116,17 @@ def activate(op: Any, y: ir.Value, activation: Activation, parameters: list[floa
     if parameters:
         attributes["activation_params"] = parameters
     return _emit(op, node, [input_of(node, index) for index in range(4)], attributes)
+
+
+def add_addend(op: Any, y: ir.Value, addend: ir.Value) -> ir.Value:
+    """The DeepReuseGemm that computes ``y + addend``."""
+    node = node_of(y)
+    inputs = [*(input_of(node, index) for index in (_X, _W, _B)), addend]
+    if inputs[_B] is None:
+        # ONNX Runtime 1.23 crashes in shape inference on an absent input of a custom operator.
+        zeros = np.zeros(attribute(node, "output_channels", 0), np.float32)
+        inputs[_B] = op.initializer(ir.tensor(zeros), name=f"{_stem(_required(inputs[_W]))}_bias")
+    return _emit(op, node, inputs, dict(node.attributes))
 
 
 def check_foldable(y: ir.Value) -> None:

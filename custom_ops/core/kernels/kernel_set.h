@@ -95,6 +95,11 @@ struct WinogradInput {
   int64_t point_stride, v_block;
 };
 
+// 128 bits of a hash of the part of a window that lies in the image, and of where that part is.
+struct WindowHash {
+  uint64_t high, low;
+};
+
 // Weight stage, for one panel: u[(i * n + j) * point_stride + c * 16] from w[tap * tap_stride + c * 16].
 struct WinogradWeights {
   int64_t window;
@@ -138,8 +143,15 @@ struct LrnBlock {
   bool blocked;
   int64_t before, after;
   float scale, bias, beta;
-  float* squares;  // in blocks: [before + 16 * blocks + after + 16] zeros, for scratch
+  float* squares;  // in blocks: [kLrnPixels][lrn_line()] zeros, for scratch
 };
+
+// Pixels whose squares are held at a time, and the values of one of them: zeros stand before and behind its channels.
+constexpr int64_t kLrnPixels = 8;
+// Static, because every instruction set must compile its own.
+static inline int64_t lrn_line(const LrnBlock& b) {
+  return b.before + (b.channels + kPanel - 1) / kPanel * kPanel + b.after;
+}
 
 struct KernelSet {
   const char* name;
@@ -156,6 +168,7 @@ struct KernelSet {
   void (*add_rows)(const RowSums& sums);
   void (*epilogue)(const Epilogue& epilogue);
   void (*winograd_input)(const WinogradInput& tile);
+  WindowHash (*winograd_hash)(const WinogradInput& tile);
   void (*winograd_weights)(const WinogradWeights& panel);
   bool (*winograd_output)(const WinogradOutput& tile);
   // planes[c * plane_stride + i] = blocks[i * 16 + c] for c < channels, and back (lanes from `channels` on become zero).

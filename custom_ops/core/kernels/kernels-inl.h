@@ -19,7 +19,7 @@ constexpr int kPanelVectors = static_cast<int>(kPanel) / kLanes;
 
 extern const KernelSet kKernels = {kName, moments,  grid_signature, lsh_signature,
                                    dense, build_table, add_rows, epilogue,
-                                   winograd_input, winograd_weights, winograd_output, to_planes, to_blocks, pool_row,
+                                   winograd_input, winograd_hash, winograd_weights, winograd_output, to_planes, to_blocks, pool_row,
                                    lrn};
 
 #undef DRPASS_UNROLL

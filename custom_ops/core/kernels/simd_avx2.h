@@ -57,6 +57,11 @@ inline void store_narrow(int16_t* p, F a) {
   const I packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(wide, wide), 0x08);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
 }
+inline I load_bits(const float* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+inline I mix_bits(I state, I value, uint32_t factor) {
+  const I product = _mm256_mullo_epi32(_mm256_add_epi32(state, value), _mm256_set1_epi32(static_cast<int32_t>(factor)));
+  return _mm256_xor_si256(product, _mm256_srli_epi32(product, 15));
+}
 inline void store_bits(uint32_t* p, I a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
 
 #include "core/kernels/transpose_x86.h"

@@ -54,6 +54,11 @@ inline void widen_add(S a, I& low, I& high) {
 inline void store_narrow(int16_t* p, F a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(a)));
 }
+inline I load_bits(const float* p) { return _mm512_loadu_si512(p); }
+inline I mix_bits(I state, I value, uint32_t factor) {
+  const I product = _mm512_mullo_epi32(_mm512_add_epi32(state, value), _mm512_set1_epi32(static_cast<int32_t>(factor)));
+  return _mm512_xor_si512(product, _mm512_srli_epi32(product, 15));
+}
 inline void store_bits(uint32_t* p, I a) { _mm512_storeu_si512(p, a); }
 
 #include "core/kernels/transpose_x86.h"

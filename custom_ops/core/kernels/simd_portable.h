@@ -92,6 +92,18 @@ inline void widen_add(S a, I& low, I& high) {
 inline void store_narrow(int16_t* p, F a) {
   for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int16_t>(std::nearbyint(a.v[i]));
 }
+inline I load_bits(const float* p) {
+  I result;
+  std::memcpy(result.v, p, sizeof result.v);
+  return result;
+}
+// One step of a hash of every lane: (state + value) * factor, with the high bits brought down.
+inline I mix_bits(I state, I value, uint32_t factor) {
+  return each<I>([&](int i) {
+    const uint32_t product = (state.v[i] + value.v[i]) * factor;
+    return product ^ product >> 15;
+  });
+}
 inline void store_bits(uint32_t* p, I a) { std::memcpy(p, a.v, sizeof a.v); }
 
 // target[j * target_ld + i] = source[i * source_ld + j] for 8 x 8 values.

@@ -42,30 +42,32 @@ static void lrn_lanes(const LrnBlock& b, int64_t pixel, int64_t count) {
   }
 }
 
-// One pixel of a tensor in blocks: its channels side by side. `squares` has zeros before and behind those of the pixel.
-static void lrn_pixel(const LrnBlock& b, const float* x, float* y, int64_t blocks, float* squares) {
+// Up to kLrnPixels pixels of a tensor in blocks. All squares are stored before any is loaded again: a load that takes
+// parts of two recent stores waits for both.
+static void lrn_pixels(const LrnBlock& b, int64_t pixel, int64_t count) {
+  const int64_t blocks = (b.channels + kPanel - 1) / kPanel, line = lrn_line(b);
+  const float* x = b.x + pixel * kPanel;
+  float* y = b.y + pixel * kPanel;
+  for (int64_t i = 0; i < count; ++i)
+    for (int64_t block = 0; block < blocks; ++block)
+      DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v) {
+        const F value = load(x + block * b.channel_stride + i * kPanel + v * kLanes);
+        store(b.squares + i * line + b.before + block * kPanel + v * kLanes, mul(value, value));
+      }
   const F scale = set(b.scale), bias = set(b.bias);
-  for (int64_t block = 0; block < blocks; ++block)
-    DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v) {
-      const F value = load(x + block * b.channel_stride + v * kLanes);
-      store(squares + block * kPanel + v * kLanes, mul(value, value));
-    }
-  for (int64_t block = 0; block < blocks; ++block)
-    DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v) {
-      const float* first = squares + block * kPanel + v * kLanes - b.before;
-      F sum = set(0.0f);
-      for (int64_t i = 0; i <= b.before + b.after; ++i) sum = add(sum, load(first + i));
-      const int64_t at = block * b.channel_stride + v * kLanes;
-      store(y + at, div(load(x + at), lrn_power(mul_add(sum, scale, bias), b.beta)));
-    }
+  for (int64_t i = 0; i < count; ++i)
+    for (int64_t block = 0; block < blocks; ++block)
+      DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v) {
+        const float* first = b.squares + i * line + block * kPanel + v * kLanes;
+        F sum = load(first);
+        for (int64_t j = 1; j <= b.before + b.after; ++j) sum = add(sum, load(first + j));
+        const int64_t at = block * b.channel_stride + i * kPanel + v * kLanes;
+        store(y + at, div(load(x + at), lrn_power(mul_add(sum, scale, bias), b.beta)));
+      }
 }
 
 static void lrn(const LrnBlock& b) {
-  if (b.blocked) {
-    const int64_t blocks = (b.channels + kPanel - 1) / kPanel;
-    for (int64_t i = 0; i < b.pixels; ++i)
-      lrn_pixel(b, b.x + i * kPanel, b.y + i * kPanel, blocks, b.squares + b.before);
-    return;
-  }
-  for (int64_t i = 0; i < b.pixels; i += kLanes) lrn_lanes(b, i, b.pixels - i < kLanes ? b.pixels - i : kLanes);
+  const int64_t step = b.blocked ? kLrnPixels : kLanes;
+  for (int64_t i = 0; i < b.pixels; i += step)
+    (b.blocked ? lrn_pixels : lrn_lanes)(b, i, b.pixels - i < step ? b.pixels - i : step);
 }

@@ -157,6 +157,35 @@ static void winograd_input(const WinogradInput& b) {
   b.window == 6 ? winograd_input_of<2>(b) : winograd_input_of<3>(b);
 }
 
+// Every lane hashes its own channel, twice with different factors: 64 bits that a change of one value must leave alike.
+static WindowHash winograd_hash(const WinogradInput& b) {
+  I first[kPanelVectors], second[kPanelVectors];
+  for (int v = 0; v < kPanelVectors; ++v) first[v] = second[v] = zero_bits();
+  for (int64_t block = 0; block < b.blocks; ++block)
+    for (int64_t i = b.top; i < b.bottom; ++i) {
+      const float* x = b.x + block * b.x_block + i * b.row_stride;
+      for (int64_t k = b.left * kPanel; k < b.right * kPanel; k += kPanel)
+        DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v) {
+          const I value = load_bits(x + k + v * kLanes);
+          first[v] = mix_bits(first[v], value, 0x9E3779B1u);
+          second[v] = mix_bits(second[v], value, 0x85EBCA77u);
+        }
+    }
+  uint32_t lanes[2][kPanel];
+  for (int v = 0; v < kPanelVectors; ++v) {
+    store_bits(lanes[0] + v * kLanes, first[v]);
+    store_bits(lanes[1] + v * kLanes, second[v]);
+  }
+  const uint64_t place = static_cast<uint64_t>(((b.top * 16 + b.bottom) * 16 + b.left) * 16 + b.right);
+  uint64_t hash[2] = {place, ~place};
+  for (int half = 0; half < 2; ++half)
+    for (int lane = 0; lane < kPanel; ++lane) {
+      hash[half] = (hash[half] ^ lanes[half][lane]) * 0x9E3779B97F4A7C15u;
+      hash[half] ^= hash[half] >> 29;
+    }
+  return {hash[0], hash[1]};
+}
+
 template <int kPairs, int kTaps>
 static void winograd_weights_of(const WinogradWeights& b) {
   constexpr int n = 2 * kPairs + 2;

@@ -1,0 +1,64 @@
+"""Without data nothing can be clustered safely: which nodes become faster by the exact operator alone.
+
+The factors are what the operator reached against ONNX Runtime on the layers of VGG-16, SqueezeNet and CifarNet
+(`docs/performance.md`): convolutions that Winograd's filtering serves win, others keep a chain whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from drpass.operator.packing import PANEL
+from drpass.passes.match import Candidate
+from drpass.rules.anchor import Match
+from drpass.shape_inference import Shapes, dims_of
+
+#: Speed relative to ONNX Runtime inside a chain: with Winograd's filtering, without it, and with few input channels.
+WINOGRAD, DIRECT, FIRST_LAYER = 2.5, 0.93, 0.7
+#: A model must be expected to take less than this part of its time in these nodes.
+WORTH_IT = 0.97
+
+NO_GAIN = "no convolution of the model is expected to gain without clustering (--method chooses one)"
+
+
+def reason_against_exact(match: Match) -> str:
+    """Why the exact operator is no gain for the node even in a chain; empty if it may be one."""
+    outputs, inputs = match.weights.shape[0] // match.group, match.weights.shape[1]
+    if not match.is_convolution:
+        return "a matrix product gains nothing without clustering"
+    if match.weights.ndim != 4:
+        return "only 2-D convolutions gain without clustering"
+    if match.group > 1 and inputs == 1:
+        return "depthwise (group = channels)"
+    if outputs < PANEL:
+        return f"too few output channels ({outputs}; at least {PANEL} without clustering)"
+    return ""
+
+
+def expected_time(candidates: Sequence[Candidate], shapes: Shapes) -> float:
+    """The time of these nodes as exact operators, as a part of what ONNX Runtime takes for them.
+
+    Where a size is not known all images count alike.
+    """
+    matches = [(candidate.match, _pixels(candidate, shapes)) for candidate in candidates if candidate.match]
+    known = all(pixels is not None for _, pixels in matches)
+    before = after = 0.0
+    for match, pixels in matches:
+        work = float(match.weights.size) * (pixels if known and pixels else 1)
+        before += work
+        after += work / _speed(match)
+    return after / before if before else 1.0
+
+
+def _speed(match: Match) -> float:
+    if match.weights.shape[1] < PANEL // 2:
+        return FIRST_LAYER
+    plain = all(size == 1 for name in ("strides", "dilations") for size in match.attributes.get(name, ()))
+    return WINOGRAD if plain and match.weights.shape[2:] in ((3, 3), (5, 5)) else DIRECT
+
+
+def _pixels(candidate: Candidate, shapes: Shapes) -> int | None:
+    dims = dims_of(candidate.node.outputs[0], shapes)
+    sizes = [dim for dim in (dims or [])[2:] if isinstance(dim, int)]
+    return math.prod(sizes) if dims is not None and len(sizes) == len(dims) - 2 else None
