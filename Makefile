@@ -2,6 +2,9 @@
 #
 #   make demo        export CifarNet, rewrite it, check it on real images and time it
 #   make test        lint, type check and all tests
+#   make bench       the table of speed and accuracy on real models (BENCH: options of bench/table.py)
+#   make bench-stages  every stage of the operator against the limits of this machine (needs libbenchmark-dev)
+#   make sanitize    tests of the operator under ASan, UBSan and TSan
 #   make build       .venv with drpass installed from this checkout
 #   make clean       remove what the others made
 #
@@ -30,7 +33,16 @@ DEMO_DATA := --preprocess models/cifarnet.toml \
 SOURCES := CMakeLists.txt pyproject.toml $(shell find cmake custom_ops drpass models -type f \
   -not -name '*.pyc' -not -name '*.so' -not -path '*/__pycache__/*')
 
-.PHONY: demo test build clean lint
+# C++ builds beside the package's, which has found the headers of ONNX Runtime.
+HEADERS = $(firstword $(wildcard build/*/onnxruntime-headers/unpacked/usr/include/onnxruntime))
+CONFIGURE = $(BIN)/cmake -S . -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
+  $(if $(HEADERS),-DONNXRUNTIME_INCLUDE_DIR=$(abspath $(HEADERS)))
+
+# Sanitizers must be in the process before Python is; with them libstdc++, so that they find its functions.
+PRELOAD = $(shell c++ -print-file-name=libasan.so) $(shell c++ -print-file-name=libstdc++.so.6)
+SANITIZED_TESTS := $(wildcard tests/test_operator_*.py) tests/test_memo.py tests/test_normalization.py
+
+.PHONY: demo test bench bench-stages sanitize build clean lint
 
 build: $(VENV)/installed
 
@@ -64,6 +76,30 @@ lint: build
 
 test: lint
 	$(BIN)/pytest
+
+bench: build
+	$(BIN)/python bench/table.py $(BENCH)
+
+bench-stages: build
+	$(CONFIGURE) -B build/stages -DDRPASS_BENCH=ON
+	$(BIN)/cmake --build build/stages --target drpass_stages
+	build/stages/bench/stages/drpass_stages $(BENCH)
+
+# Python's own leaks are not ours, and a large quarantine would fill the memory. That repetition changes nothing is left
+# to drpass_concurrency, which is quicker. A report goes to a file, because pytest keeps the output of a process that dies.
+sanitize: build
+	$(CONFIGURE) -B build/sanitize/address -DDRPASS_SANITIZE=address,undefined
+	$(BIN)/cmake --build build/sanitize/address --target drpass_ops drpass_concurrency
+	rm -f build/sanitize/report.*
+	LD_PRELOAD="$(PRELOAD)" UBSAN_OPTIONS=print_stacktrace=1:log_path=build/sanitize/report \
+	  ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16:log_path=build/sanitize/report \
+	  DRPASS_LIBRARY=$(abspath build/sanitize/address/custom_ops/libdrpass_ops.so) PYTHONPATH=tests \
+	  $(BIN)/python -m pytest --quiet -p no_arena -p no:cacheprovider -k "not same_bytes_for_threads" $(SANITIZED_TESTS) \
+	  || { cat build/sanitize/report.*; exit 1; }
+	ASAN_OPTIONS=quarantine_size_mb=16 build/sanitize/address/custom_ops/drpass_concurrency
+	$(CONFIGURE) -B build/sanitize/thread -DDRPASS_SANITIZE=thread
+	$(BIN)/cmake --build build/sanitize/thread --target drpass_concurrency
+	build/sanitize/thread/custom_ops/drpass_concurrency
 
 clean:
 	rm -rf $(VENV) build dist

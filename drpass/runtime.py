@@ -17,12 +17,20 @@ if TYPE_CHECKING:
 #: Environment variable that forces a kernel set; see docs/operator.md.
 KERNEL_VARIABLE = "DRPASS_KERNELS"
 
+#: Environment variable that names another operator library, such as one built with sanitizers.
+LIBRARY_VARIABLE = "DRPASS_LIBRARY"
+
 
 def get_library_path() -> str:
-    """Path of the operator library, for ``SessionOptions.register_custom_ops_library``.
+    """Path of the operator library, for ``SessionOptions.register_custom_ops_library``: the package's own, or the one
+    that DRPASS_LIBRARY names.
 
-    Raises DrpassError if the installed package carries none.
+    Raises DrpassError if there is none.
     """
+    if chosen := os.environ.get(LIBRARY_VARIABLE):
+        if not os.path.isfile(chosen):
+            raise DrpassError(f"{LIBRARY_VARIABLE} names {chosen}, which is no file; unset it or build that library")
+        return chosen
     suffix = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
     path = Path(__file__).with_name(f"libdrpass_ops{suffix}")
     if not path.is_file():

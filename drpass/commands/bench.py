@@ -22,6 +22,8 @@ EXAMPLES = """
 `drpass bench net.onnx fast.onnx --data photos/ --preprocess net.toml --threads 1,2 --runs 50`
 
 `drpass bench net.onnx fast.onnx --data val.tar.xz --batch 8 --json`
+
+`drpass bench net.onnx fast.onnx --rivals`
 """
 
 #: Without --limit; different inputs are timed in turn.
@@ -36,6 +38,9 @@ def command(
     runs: Annotated[int, typer.Option(help="Pairs of runs.")] = 30,
     warmup: Annotated[int, typer.Option(help="Pairs before that, not counted.")] = 3,
     provider: Annotated[str, typer.Option(help="Where both run: cpu or cuda.")] = "cpu",
+    rivals: Annotated[
+        bool, typer.Option("--rivals", help="Also time the original under ncnn, OpenVINO and LiteRT, where installed.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, with every time.")] = False,
     *,
     source: options.DataOptions,
@@ -45,6 +50,7 @@ def command(
 
     from drpass.benchmark import bench
     from drpass.execution import Provider
+    from drpass.rivals import RIVALS
 
     report = bench(
         original,
@@ -54,6 +60,7 @@ def command(
         runs=runs,
         warmup=warmup,
         provider=options.parse_choice("--provider", provider, Provider),
+        rivals=RIVALS if rivals else (),
         show_progress=True,
     )
     if json:
@@ -82,22 +89,31 @@ def _print(report: BenchmarkReport) -> None:
         f"Machine: {escape(machine.cpu)}, {machine.cores} cores, kernels {machine.kernels}, load "
         f"{_load(machine.load_before)} before, {_load(machine.load_after)} after"
     )
+    rivals = [name for name in report.timings[0].rivals_ms if name not in report.rivals_left_out]
+    headings = ["threads", "batch", "original ms", "rewritten ms", "ratio", "quartiles", "pairs"]
     table = Table(box=None, header_style="bold")
-    for heading in ("threads", "batch", "original ms", "rewritten ms", "ratio", "quartiles", "pairs"):
+    for heading in headings + [f"{name} {what}" for name in rivals for what in ("ms", "ratio")]:
         table.add_column(heading, justify="right", no_wrap=True)
     for timing in report.timings:
-        first, third = timing.quartiles
+        ratio = timing.ratio
         table.add_row(
             str(timing.threads),
             str(report.batch),
             f"{median(timing.original_ms):.3f}",
             f"{median(timing.rewritten_ms):.3f}",
-            f"[bold]{timing.ratio:.3f}[/]",
-            f"{first:.3f} to {third:.3f}",
-            str(len(timing.ratios)),
+            f"[bold]{ratio.median:.3f}[/]",
+            f"{ratio.first:.3f} to {ratio.third:.3f}",
+            str(len(timing.original_ms)),
+            *(
+                figure
+                for name in rivals
+                for figure in (f"{median(timing.rivals_ms[name]):.3f}", f"{timing.rival_ratio(name).median:.3f}")
+            ),
         )
     console.out.print(table)
-    console.out.print("ratio: original over rewritten, median of the pairs; above 1 the rewritten model is faster")
+    console.out.print("ratio: original over the other, median of the pairs; above 1 the other is faster")
+    for name, reason in report.rivals_left_out.items():
+        console.out.print(f"{name}: left out: {escape(reason)}")
     if machine.load_before is not None and machine.load_before > machine.cores / 2:
         console.err.print("[yellow]note:[/] the machine was busy, so these times are uncertain")
 

@@ -1,0 +1,52 @@
+// Moments and signatures: conv3_2 of VGG-16, 256 channels of 56 x 56 pixels, sub-vectors of 4 and 8 channels.
+#include "bench/stages/stage.h"
+
+namespace drpass {
+namespace stages {
+namespace {
+
+void moments(benchmark::State& state) {
+  const int64_t count = state.range(0);
+  const std::vector<float> x = activations(count);
+  double sums[16] = {};
+  const double bytes = 4.0 * static_cast<double>(count);
+  run(state, {0, bytes, 0, bytes}, [&] { kernels().moments(x.data(), count, 1, sums); });
+}
+BENCHMARK(moments)->ArgName("pixels")->Arg(56 * 56)->Arg(224 * 224);
+
+struct Planes {
+  explicit Planes(int64_t length) : values(activations(length * kBlock)) {
+    for (int64_t l = 0; l < length; ++l) pointers.push_back(values.data() + l * kBlock);
+  }
+  std::vector<float> values;
+  std::vector<const float*> pointers;
+  std::vector<uint32_t> halves = std::vector<uint32_t>(static_cast<size_t>(32 * kBlock));
+};
+
+void grid_signature(benchmark::State& state) {
+  const int64_t length = state.range(0);
+  Planes planes(length);
+  const double read = 4.0 * kBlock * static_cast<double>(length);
+  const double written = 4.0 * kBlock * static_cast<double>((length + 1) / 2);
+  run(state, {0, read, written, read + written}, [&] {
+    benchmark::DoNotOptimize(
+        kernels().grid_signature(planes.pointers.data(), length, kBlock, 10.0f, planes.halves.data()));
+  });
+}
+BENCHMARK(grid_signature)->ArgName("L")->Arg(4)->Arg(8);
+
+void lsh_signature(benchmark::State& state) {
+  const int64_t length = state.range(0), bits = state.range(1);
+  Planes planes(length);
+  const std::vector<float> hyperplanes = weights(bits * length);
+  const double values = static_cast<double>(length) * kBlock;
+  run(state, {2.0 * values * static_cast<double>(bits), 4.0 * values, 8.0 * kBlock, 4.0 * values}, [&] {
+    kernels().lsh_signature(planes.pointers.data(), length, kBlock, hyperplanes.data(), length, bits,
+                            planes.halves.data());
+  });
+}
+BENCHMARK(lsh_signature)->ArgNames({"L", "H"})->Args({4, 16})->Args({16, 16})->Args({32, 10});
+
+}  // namespace
+}  // namespace stages
+}  // namespace drpass

@@ -1,0 +1,81 @@
+// Output pixels as sums of table rows, and what is done to them before they are written.
+#include <random>
+
+#include "bench/stages/stage.h"
+
+namespace drpass {
+namespace stages {
+namespace {
+
+// A 3 x 3 convolution over a row of tiles: three lines of input pixels whose clusters are drawn at random.
+struct Tables {
+  Tables(int64_t tables, int64_t clusters, int64_t width, bool narrow) {
+    const int64_t elements = (clusters + 1) * kTaps * width;
+    values.resize(static_cast<size_t>(tables * elements * (narrow ? 2 : 4)), 1);
+    grid.resize(static_cast<size_t>(tables * 3 * kLine));
+    std::mt19937 generator(1);
+    std::uniform_int_distribution<int32_t> draw(1, static_cast<int32_t>(clusters));
+    for (int32_t& row : grid) row = draw(generator);
+    for (int64_t k = 0; k < tables; ++k)
+      views.push_back({values.data() + k * elements * (narrow ? 2 : 4), grid.data() + k * 3 * kLine});
+    for (int32_t pixel = 0; pixel < kTile; ++pixel) base.push_back(pixel);
+    for (int32_t line = 0; line < 3; ++line)
+      for (int32_t column = 0; column < 3; ++column) delta.push_back(line * static_cast<int32_t>(kLine) + column);
+  }
+  static constexpr int64_t kTaps = 9, kLine = kTile + 2;
+  std::vector<char> values;
+  std::vector<int32_t> grid, base, delta;
+  std::vector<TableView> views;
+};
+
+void add_rows(benchmark::State& state) {
+  const int64_t tables = state.range(0), clusters = state.range(1), width = state.range(2);
+  const bool narrow = state.range(3) != 0;
+  const Tables data(tables, clusters, width, narrow);
+  const std::vector<float> scale(static_cast<size_t>(width), 1e-3f);
+  std::vector<float> acc(static_cast<size_t>(kTile * width));
+  RowSums sums{};
+  sums.tables = data.views.data();
+  sums.table_count = tables;
+  sums.base = data.base.data();
+  sums.tap_delta = data.delta.data();
+  sums.taps = Tables::kTaps;
+  sums.pixels = kTile;
+  sums.width = width;
+  sums.scale = narrow ? scale.data() : nullptr;
+  sums.span = 1;
+  sums.acc = acc.data();
+  sums.first = true;
+  const double additions = static_cast<double>(kTile * tables * Tables::kTaps * width);
+  run(state, {0, additions * (narrow ? 2 : 4), 0, static_cast<double>(data.values.size())},
+      [&] { kernels().add_rows(sums); });
+}
+BENCHMARK(add_rows)
+    ->ArgNames({"tables", "clusters", "M", "int16"})
+    ->ArgsProduct({{1, 8}, {8, 64, 1024}, {64, 256}, {0, 1}});
+
+void epilogue(benchmark::State& state) {
+  const int64_t outputs = state.range(0);
+  const bool rows = state.range(1) != 0;
+  const std::vector<float> acc = weights(kTile * outputs), bias = weights(outputs);
+  std::vector<float> y(static_cast<size_t>(kTile * outputs));
+  Epilogue block{};
+  block.acc = acc.data();
+  block.ld = outputs;
+  block.pixels = kTile;
+  block.outputs = outputs;
+  block.bias = bias.data();
+  block.activation = Activation::relu;
+  block.y = y.data();
+  block.y_rows = rows;
+  block.y_channel = kTile;
+  block.y_panel = kTile * kPanel;
+  block.y_pixel = kPanel;
+  const double bytes = 4.0 * static_cast<double>(kTile * outputs);
+  run(state, {0, bytes, bytes, 2 * bytes}, [&] { kernels().epilogue(block); });
+}
+BENCHMARK(epilogue)->ArgNames({"M", "blocked"})->ArgsProduct({{64, 256}, {0, 1}});
+
+}  // namespace
+}  // namespace stages
+}  // namespace drpass

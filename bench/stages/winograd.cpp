@@ -1,0 +1,69 @@
+// The transforms of Winograd's algorithm, for 256 channels; its product is the dense stage.
+#include "bench/stages/stage.h"
+
+namespace drpass {
+namespace stages {
+namespace {
+
+constexpr int64_t kChannels = 256, kBlocks = kChannels / kPanel;
+constexpr int64_t kLine = 64;  // pixels
+
+void winograd_input(benchmark::State& state) {
+  const int64_t n = state.range(0), values = n * n * kChannels;
+  const std::vector<float> x = activations(kBlocks * n * kLine * kPanel);
+  std::vector<float> v(static_cast<size_t>(values));
+  WinogradInput tile{};
+  tile.window = n;
+  tile.x = x.data();
+  tile.row_stride = kLine * kPanel;
+  tile.x_block = n * kLine * kPanel;
+  tile.blocks = kBlocks;
+  tile.bottom = n;
+  tile.right = n;
+  tile.v = v.data();
+  tile.point_stride = kChannels;
+  tile.v_block = kPanel;
+  const double bytes = 4.0 * static_cast<double>(values);
+  run(state, {0, bytes, bytes, 2 * bytes}, [&] { kernels().winograd_input(tile); });
+}
+BENCHMARK(winograd_input)->ArgName("window")->Arg(6)->Arg(8);
+
+void winograd_weights(benchmark::State& state) {
+  const int64_t n = state.range(0), kernel = n - 3, taps = kernel * kernel;
+  const std::vector<float> w = weights(taps * kChannels * kPanel);
+  std::vector<float> u(static_cast<size_t>(n * n * kChannels * kPanel));
+  WinogradWeights panel{};
+  panel.window = n;
+  panel.w = w.data();
+  panel.tap_stride = kChannels * kPanel;
+  panel.channels = kChannels;
+  panel.u = u.data();
+  panel.point_stride = kChannels * kPanel;
+  const double read = 4.0 * static_cast<double>(w.size()), written = 4.0 * static_cast<double>(u.size());
+  run(state, {0, read, written, read + written}, [&] { kernels().winograd_weights(panel); });
+}
+BENCHMARK(winograd_weights)->ArgName("window")->Arg(6)->Arg(8);
+
+void winograd_output(benchmark::State& state) {
+  const int64_t n = state.range(0), side = 4;
+  const std::vector<float> products = weights(n * n * kPanel), bias = weights(kPanel);
+  std::vector<float> y(static_cast<size_t>(side * kLine * kPanel));
+  WinogradOutput tile{};
+  tile.window = n;
+  tile.products = products.data();
+  tile.point_stride = kPanel;
+  tile.rows = side;
+  tile.columns = side;
+  tile.bias = bias.data();
+  tile.activation = Activation::relu;
+  tile.y = y.data();
+  tile.row_stride = kLine * kPanel;
+  const double read = 4.0 * static_cast<double>(products.size()), written = 4.0 * side * side * kPanel;
+  run(state, {0, read, written, read + written},
+      [&] { benchmark::DoNotOptimize(kernels().winograd_output(tile)); });
+}
+BENCHMARK(winograd_output)->ArgName("window")->Arg(6)->Arg(8);
+
+}  // namespace
+}  // namespace stages
+}  // namespace drpass

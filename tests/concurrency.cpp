@@ -1,0 +1,158 @@
+// Several callers at once, each with threads of its own, must get the bytes that one thread gets. A program in C++,
+// because ThreadSanitizer has to see how threads wait for each other and ONNX Runtime is not built with it.
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "core/engine.h"
+#include "core/hyperplanes.h"
+#include "core/memo.h"
+#include "core/winograd.h"
+
+namespace {
+
+using namespace drpass;
+
+constexpr int kCallers = 3, kThreads = 3;
+
+class ThreadExecutor : public Executor {
+  void run_erased(size_t count, Function function, const void* context) override {
+    std::atomic<size_t> next{0};
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kThreads; ++i)
+      threads.emplace_back([&] {
+        for (size_t index = next++; index < count; index = next++) function(context, index);
+      });
+    for (std::thread& thread : threads) thread.join();
+  }
+};
+
+class HeapMemory : public Memory {
+ public:
+  void* allocate(size_t bytes) override {
+    void* block = nullptr;  // of this very size, so that AddressSanitizer sees every step beyond it
+    if (posix_memalign(&block, 64, bytes)) throw std::bad_alloc();
+    return block;
+  }
+  void release(void* block) override { std::free(block); }
+};
+
+std::vector<float> values(int64_t count, unsigned seed) {
+  std::mt19937 generator(seed);
+  std::uniform_int_distribution<int> draw(-8, 8);  // coarse, so that vectors repeat
+  std::vector<float> result(static_cast<size_t>(count));
+  for (float& value : result) value = static_cast<float>(draw(generator)) / 8;
+  return result;
+}
+
+// A convolution of 3 images of 20 channels, 11 x 13 pixels, to 40 channels.
+struct Case {
+  Parameters parameters;
+  Geometry geometry;
+  std::vector<float> x, w, bias, hyperplanes;
+  int64_t outputs = 1;
+
+  explicit Case(const Parameters& p) : parameters(p) {
+    parameters.output_channels = 40;
+    const int64_t kernel = parameters.kernel_shape[0];
+    const std::vector<int64_t> shape =
+        p.x_layout == Layout::blocked ? std::vector<int64_t>{3, 2, 11, 13, 16} : std::vector<int64_t>{3, 20, 11, 13};
+    geometry = resolve(parameters, shape, {1, 3, kernel * kernel, 20, 16});
+    const auto size = [](const std::vector<int64_t>& dims) {
+      int64_t product = 1;
+      for (const int64_t dim : dims) product *= dim;
+      return product;
+    };
+    x = values(size(shape), 1);
+    w = values(size(packed_weight_shape(geometry)), 2);
+    bias = values(parameters.output_channels, 3);
+    hyperplanes = make_hyperplanes(parameters.seed, parameters.hash_bits, parameters.sub_vector_length);
+    outputs = size(geometry.y_shape);
+  }
+
+  std::vector<float> run(Executor& executor, Memo* memo) const {
+    std::vector<float> y(static_cast<size_t>(outputs));
+    HeapMemory memory;
+    Tensors tensors;
+    tensors.x = x.data();
+    tensors.w = w.data();
+    tensors.bias = bias.data();
+    tensors.y = y.data();
+    compute(parameters, geometry, tensors, *choose_kernels(), hyperplanes.data(), memo, executor, memory);
+    return y;
+  }
+
+  // How many callers at once, which share a memo where there is one, got other bytes than one thread without it.
+  int differences() const {
+    SerialExecutor serial;
+    const std::vector<float> expected = run(serial, nullptr);
+    std::unique_ptr<Memo> memo;
+    if (parameters.memo_bytes) memo = std::make_unique<Memo>(parameters.memo_bytes, winograd_result_size(parameters));
+    std::atomic<int> different{0};
+    std::vector<std::thread> callers;
+    for (int i = 0; i < kCallers; ++i)
+      callers.emplace_back([&] {
+        ThreadExecutor executor;
+        const std::vector<float> y = run(executor, memo.get());
+        if (std::memcmp(y.data(), expected.data(), y.size() * sizeof(float))) ++different;
+      });
+    for (std::thread& caller : callers) caller.join();
+    return different;
+  }
+};
+
+// Memos that hold all tiles, and so few that entries are evicted while others are read.
+constexpr int64_t kLargeMemo = 1 << 22, kSmallMemo = 1 << 15;
+
+std::vector<Parameters> all_parameters() {
+  std::vector<Parameters> all;
+  for (const Layout layout : {Layout::planes, Layout::blocked})
+    for (const int64_t kernel : {1, 3, 5}) {
+      Parameters p;
+      p.x_layout = p.y_layout = layout;
+      p.kernel_shape = {kernel, kernel};
+      p.pads = std::vector<int64_t>(4, kernel / 2);
+      p.step = 0.5f;
+      p.activation = Activation::relu;
+      for (const int64_t bytes : {int64_t{0}, kSmallMemo, kLargeMemo}) {
+        p.memo_bytes = bytes;
+        all.push_back(p);
+      }
+      p.memo_bytes = 0;
+      for (const Method method : {Method::grid, Method::lsh})
+        for (const Scope scope : {Scope::image, Scope::batch})
+          for (const TableType table : {TableType::float32, TableType::int16})
+            for (const float limit : {1.0f, 0.3f}) {
+              p.method = method;
+              p.scope = scope;
+              p.table_type = table;
+              p.max_remaining_ratio = limit;
+              all.push_back(p);
+            }
+    }
+  return all;
+}
+
+}  // namespace
+
+int main() {
+  if (!choose_kernels()) {
+    std::fprintf(stderr, "the scalar reference has no threads\n");
+    return 2;
+  }
+  int failed = 0, index = 0;
+  const std::vector<Parameters> all = all_parameters();
+  for (const Parameters& parameters : all) {
+    const int different = Case(parameters).differences();
+    if (different) std::printf("case %d: %d of %d callers got other bytes\n", index, different, kCallers);
+    failed += different > 0;
+    ++index;
+  }
+  std::printf("%s: %zu cases, %d failed\n", choose_kernels()->name, all.size(), failed);
+  return failed ? 1 : 0;
+}
