@@ -107,6 +107,8 @@ class GatheredPatch : public Patch {
       std::fill(target, target + run.length, 0.0f);
     else if (step == 1)
       std::copy(source, source + run.length, target);
+    else if (step == 2)  // strided first layers: a constant step becomes vector code
+      for (int64_t i = 0; i < run.length; ++i) target[i] = source[i * 2];
     else
       for (int64_t i = 0; i < run.length; ++i) target[i] = source[i * step];
   }

@@ -11,6 +11,7 @@ namespace {
 // Transformed weights of a whole layer up to this size are computed once a call and shared by all tasks, which then work
 // on a few tiles each, whose transformed inputs stay in L2. Larger ones would cost too much memory.
 constexpr int64_t kSharedWeightBytes = 5 * 1024 * 1024;
+constexpr int64_t kTilesToShare = 40;  // fewer are too few to be divided among threads
 constexpr int64_t kTileInputBytes = 256 * 1024;
 // Else the inputs of many tiles are kept (they are read once for every panel, so they need not stay in L2), and a task
 // transforms the weights of some channels at a time, which stay in L2 together with the products of its tiles.
@@ -20,7 +21,7 @@ constexpr int64_t kChannels = 64;
 // Panels of a task, as many as the widest micro-kernel takes.
 constexpr int64_t kTaskPanels = 2;
 // Tiles whose inputs are transformed in one task.
-constexpr int64_t kInputTiles = 16;
+constexpr int64_t kInputTiles = 8;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -77,7 +78,7 @@ class Winograd {
       bias_[m] = bias && m < g_.group_outputs() ? bias[group * g_.group_outputs() + m] : 0.0f;
     const int64_t weight_bytes = form.points() * g_.group_channels() * g_.panels() * kPanel * 4;
     const int64_t input_bytes = form.points() * g_.blocks() * kPanel * 4;  // of one tile
-    share_ = weight_bytes <= kSharedWeightBytes;
+    share_ = weight_bytes <= kSharedWeightBytes && instance.images * tiles_ >= kTilesToShare;
     task_tiles_ = kProductBytes / (form.points() * kTaskPanels * kPanel * 4) / 12 * 12;
     const int64_t kept = (share_ ? kTileInputBytes : kInputBytes) / input_bytes / 12 * 12;
     block_tiles_ = std::clamp<int64_t>(kept, 12, task_tiles_);
