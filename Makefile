@@ -23,10 +23,9 @@ ifneq ($(wildcard ../shared/models),)
 export DRPASS_MODELS ?= $(abspath ../shared/models)
 endif
 
-# The demonstration: where its files go, the parameters of the rewrite, and real images: CIFAR-10 test images where
-# DRPASS_DATA has them, else photographs that an installed package ships.
+# The demonstration: where its files go, and real images: CIFAR-10 test images where DRPASS_DATA has them, else
+# photographs that an installed package ships.
 DEMO := build/demo
-DEMO_PARAMETERS := --scope batch --step 0.5 --include '*conv2*' --include '*norm*'
 DEMO_DATA := --preprocess models/cifarnet.toml \
   --data $(or $(wildcard $(DRPASS_DATA)/cifar10-test.tar.xz),photographs)
 
@@ -64,7 +63,7 @@ $(VENV)/installed: $(VENV)/dependencies $(SOURCES)
 demo: build
 	@mkdir -p $(DEMO)
 	$(BIN)/drpass export cifarnet $(DEMO)/cifarnet.onnx
-	$(BIN)/drpass rewrite $(DEMO)/cifarnet.onnx $(DEMO)/cifarnet.drpass.onnx $(DEMO_PARAMETERS)
+	$(BIN)/drpass rewrite $(DEMO)/cifarnet.onnx $(DEMO)/cifarnet.drpass.onnx
 	$(BIN)/drpass diff $(DEMO)/cifarnet.onnx $(DEMO)/cifarnet.drpass.onnx
 	$(BIN)/drpass validate $(DEMO)/cifarnet.onnx $(DEMO)/cifarnet.drpass.onnx $(DEMO_DATA) --batch 100
 	$(BIN)/drpass bench $(DEMO)/cifarnet.onnx $(DEMO)/cifarnet.drpass.onnx $(DEMO_DATA) --batch 100 --threads 1,2

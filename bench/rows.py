@@ -18,7 +18,7 @@ else:
     import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
 
 Kind = Literal["classes", "pictures", "layer", "film"]
-Motion = Literal["pan", "brighten"]
+Motion = Literal["pan", "brighten", "still"]
 
 _SELECTION = ("include", "exclude", "op_types")
 

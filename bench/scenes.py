@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from drpass.data import Batch, Data, Preprocess
 from drpass.data.photographs import crops, find_photographs, read_crop
@@ -52,7 +52,10 @@ def sheets(archive: Path, side: int, count: int) -> list[Image.Image]:
 
 
 def film(motion: str, side: int, frames: int) -> list[Image.Image]:
-    """The first frames of a film of one photograph: a window that pans to the right, or one that grows brighter."""
+    """The first frames of a film of one photograph.
+
+    The window pans to the right, or it grows brighter, or it stands still while a negative square moves through it.
+    """
     path = next((path for path in find_photographs() if path.name == _FILM), None)
     if path is None:
         raise DrpassError(f"the film is made of scikit-image's {_FILM}, which is not installed")
@@ -70,6 +73,15 @@ def _frame(canvas: Image.Image, motion: str, side: int, index: int) -> Image.Ima
     if motion == "brighten":
         gain = 1 + _GAIN * index / (FRAMES - 1)
         frame = Image.fromarray(np.clip(np.rint(np.asarray(frame, np.float32) * gain), 0, 255).astype(np.uint8))
+    if motion == "still":
+        size = side // 8
+        box = (
+            size + 4 * index % (side - 2 * size),
+            side // 2,
+            2 * size + 4 * index % (side - 2 * size),
+            side // 2 + size,
+        )
+        frame.paste(ImageOps.invert(frame.crop(box)), box)
     return frame
 
 
