@@ -90,21 +90,23 @@ void resolve_matrix(Geometry& g, const Parameters& p, const std::vector<int64_t>
 
 }  // namespace
 
-Window slide(const Parameters& p, size_t axis, int64_t size) {
-  const int64_t stride = value_or(p.strides, axis, 1);
-  const int64_t extent = value_or(p.dilations, axis, 1) * (p.kernel_shape[axis] - 1) + 1;
-  if (p.auto_pad == AutoPad::same_upper || p.auto_pad == AutoPad::same_lower) {
+Window slide(AutoPad auto_pad, int64_t size, int64_t extent, int64_t stride, int64_t begin, int64_t end) {
+  if (auto_pad == AutoPad::same_upper || auto_pad == AutoPad::same_lower) {
     const int64_t count = (size + stride - 1) / stride;
     const int64_t wanted = (count - 1) * stride + extent - size;
     const int64_t total = wanted > 0 ? wanted : 0;
-    return {count, p.auto_pad == AutoPad::same_upper ? total / 2 : (total + 1) / 2};
+    return {count, auto_pad == AutoPad::same_upper ? total / 2 : (total + 1) / 2};
   }
-  const bool padded = p.auto_pad == AutoPad::notset;
-  const int64_t begin = padded ? value_or(p.pads, axis, 0) : 0;
-  const int64_t end = padded ? value_or(p.pads, axis + p.kernel_shape.size(), 0) : 0;
-  const int64_t count = floor_divide(size + begin + end - extent, stride) + 1;
-  if (count < 0) fail("the output would have a negative size on axis " + std::to_string(axis + 2));
-  return {count, begin};
+  if (auto_pad == AutoPad::valid) begin = end = 0;
+  return {floor_divide(size + begin + end - extent, stride) + 1, begin};
+}
+
+Window slide(const Parameters& p, size_t axis, int64_t size) {
+  const int64_t extent = value_or(p.dilations, axis, 1) * (p.kernel_shape[axis] - 1) + 1;
+  const Window window = slide(p.auto_pad, size, extent, value_or(p.strides, axis, 1), value_or(p.pads, axis, 0),
+                              value_or(p.pads, axis + p.kernel_shape.size(), 0));
+  if (window.count < 0) fail("the output would have a negative size on axis " + std::to_string(axis + 2));
+  return window;
 }
 
 int64_t checked_product(std::initializer_list<int64_t> factors) {

@@ -58,6 +58,8 @@ int64_t checked_product(std::initializer_list<int64_t> factors);
 struct Window {
   int64_t count, pad;  // positions, and elements of padding before the first
 };
+Window slide(AutoPad auto_pad, int64_t size, int64_t extent, int64_t stride, int64_t begin, int64_t end);
+// The same for one axis of a convolution; throws std::invalid_argument where there would be less than no positions.
 Window slide(const Parameters& parameters, size_t axis, int64_t size);
 
 // Input pixel (index within its image) that `tap` of output pixel `pixel` reads, or -1 in the padding.

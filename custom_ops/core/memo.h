@@ -8,15 +8,11 @@
 #include <mutex>
 #include <vector>
 
+#include "core/hash128.h"
+
 namespace drpass {
 
-// 128 bits of a hash over everything that a result depends on.
-struct MemoKey {
-  uint64_t high, low;
-  bool operator==(const MemoKey& other) const { return high == other.high && low == other.low; }
-};
-
-// A bounded set-associative store of results of one size. Of a full set the entry goes that was not used for longest.
+// A bounded set-associative store of results of one size. A key is the hash of everything that a result depends on. Of a full set the entry goes that was not used for longest.
 class Memo {
  public:
   // Room for as many results of `floats` floats as fit into `bytes`.
@@ -24,13 +20,13 @@ class Memo {
 
   // Calls use(const float* result) under the lock of the entry if the key is there.
   template <typename Use>
-  bool find(const MemoKey& key, const Use& use) {
+  bool find(const Hash128& key, const Use& use) {
     if (sets_ == 0) return false;
     const int64_t set = set_of(key);
     const std::lock_guard<std::mutex> lock(mutex_of(set));
     for (int64_t way = 0; way < kWays; ++way) {
       Entry& entry = entries_[set * kWays + way];
-      if (!entry.used || !(entry.key == key)) continue;
+      if (!holds(entry, key)) continue;
       entry.used = ++clocks_[set];
       use(results_.get() + (set * kWays + way) * floats_);
       return true;
@@ -40,14 +36,14 @@ class Memo {
 
   // Calls make(float* result) to write the result of a key that was not there.
   template <typename Make>
-  void insert(const MemoKey& key, const Make& make) {
+  void insert(const Hash128& key, const Make& make) {
     if (sets_ == 0) return;
     const int64_t set = set_of(key);
     const std::lock_guard<std::mutex> lock(mutex_of(set));
     int64_t victim = 0;
     for (int64_t way = 0; way < kWays; ++way) {
       const Entry& entry = entries_[set * kWays + way];
-      if (entry.used && entry.key == key) return;  // a concurrent caller was quicker
+      if (holds(entry, key)) return;  // a concurrent caller was quicker
       if (entry.used < entries_[set * kWays + victim].used) victim = way;
     }
     entries_[set * kWays + victim] = {key, ++clocks_[set]};
@@ -58,11 +54,14 @@ class Memo {
   static constexpr int64_t kWays = 8;
   static constexpr size_t kLocks = 64;
   struct Entry {
-    MemoKey key;
+    Hash128 key;
     uint64_t used;  // time of the set at the last use; 0: empty
   };
 
-  int64_t set_of(const MemoKey& key) const { return static_cast<int64_t>(key.low % static_cast<uint64_t>(sets_)); }
+  static bool holds(const Entry& entry, const Hash128& key) {
+    return entry.used && entry.key.high == key.high && entry.key.low == key.low;
+  }
+  int64_t set_of(const Hash128& key) const { return static_cast<int64_t>(key.low % static_cast<uint64_t>(sets_)); }
   std::mutex& mutex_of(int64_t set) { return locks_[static_cast<size_t>(set) % kLocks]; }
 
   int64_t floats_, sets_;

@@ -48,20 +48,16 @@ PoolAxis pool_axis(const PoolParameters& p, size_t axis, int64_t in) {
   if (in < 1) throw no_output();
   if (p.kernel_shape.empty()) return {in, in, 1, 1, 0};
   const int64_t kernel = p.kernel_shape[axis], stride = p.strides.empty() ? 1 : p.strides[axis];
-  if (p.auto_pad == AutoPad::same_upper || p.auto_pad == AutoPad::same_lower) {
-    const int64_t out = (in + stride - 1) / stride;
-    const int64_t total = std::max<int64_t>((out - 1) * stride + kernel - in, 0);
-    return {in, kernel, stride, out, p.auto_pad == AutoPad::same_upper ? total / 2 : (total + 1) / 2};
-  }
   const bool padded = p.auto_pad == AutoPad::notset && !p.pads.empty();
   const int64_t begin = padded ? p.pads[axis] : 0, end = padded ? p.pads[axis + 2] : 0;
   if (begin >= kernel || end >= kernel) throw std::invalid_argument("pads must be smaller than the kernel");
-  const int64_t room = in + begin + end - kernel;
-  if (room < 0) throw no_output();
-  int64_t out = room / stride + 1;
-  // A window more, if it begins in the image.
-  if (p.ceil_mode && room % stride != 0 && out * stride < in + begin) ++out;
-  return {in, kernel, stride, out, begin};
+  Window window = slide(p.auto_pad, in, kernel, stride, begin, end);
+  if (window.count < 1) throw no_output();
+  // A window more, if it begins in the image and the last one leaves something.
+  const bool same = p.auto_pad == AutoPad::same_upper || p.auto_pad == AutoPad::same_lower;
+  const bool leaves = (in + begin + end - kernel) % stride != 0;
+  if (p.ceil_mode && !same && leaves && window.count * stride < in + begin) ++window.count;
+  return {in, kernel, stride, window.count, window.pad};
 }
 
 PoolGeometry resolve_pool(const PoolParameters& p, const std::vector<int64_t>& x) {

@@ -56,7 +56,8 @@ struct Weights {
 };
 
 struct TileAt {
-  int64_t image, y, x;  // image within the instance; first output pixel
+  int64_t image, y, x;    // image within the instance; first output pixel
+  int64_t rows, columns;  // of outputs: fewer at the lower and right edge
 };
 
 class Winograd {
@@ -118,8 +119,7 @@ class Winograd {
       for (int64_t panel = 0; panel < g_.panels(); panel += kTaskPanels) {
         const int64_t panels = std::min(kTaskPanels, g_.panels() - panel);
         const int64_t depth = g_.group_channels(), stride = weight_stride(depth);
-        multiply(inputs, {shared_.data() + panel / kTaskPanels * form_.points() * stride, stride, depth}, 0, depth,
-                 panels, products.data());
+        multiply(inputs, {shared_weights(panel), stride, depth}, 0, depth, panels, products.data());
         transform_outputs(inputs, panel, panels, products.data());
       }
     });
@@ -166,8 +166,8 @@ class Winograd {
   static int64_t product_stride(int64_t tiles, int64_t panels) { return (tiles * panels | 1) * kPanel; }
 
   TileAt tile_at(int64_t index) const {
-    const int64_t within = index % tiles_;
-    return {first_ + index / tiles_, within / columns_ * form_.tile(), within % columns_ * form_.tile()};
+    const int64_t within = index % tiles_, m = form_.tile(), y = within / columns_ * m, x = within % columns_ * m;
+    return {first_ + index / tiles_, y, x, std::min(m, g_.out[1] - y), std::min(m, g_.out[2] - x)};
   }
 
   const float* input_image(int64_t image) const {
@@ -175,10 +175,12 @@ class Winograd {
     return call_.tensors.x + (instance_.first_image + image) * g_.x_image + g_.x_offset(group_ * g_.group_channels());
   }
 
-  // Pixel 0 of a panel of an image, and the distance between panels being panel_stride().
-  float* output_image(int64_t image) {
-    if (y_.size()) return y_.data() + (image - first_) * g_.panels() * g_.output_pixels() * kPanel;
-    return call_.tensors.y + (instance_.first_image + image) * g_.y_image + g_.y_offset(group_ * g_.group_outputs());
+  // The first output of a tile in a panel: in Y, or in the copy that becomes planes.
+  float* output_of(const TileAt& at, int64_t panel) {
+    const int64_t offset = (panel * g_.output_pixels() + at.y * g_.out[2] + at.x) * kPanel;
+    if (y_.size()) return y_.data() + (at.image - first_) * g_.panels() * g_.output_pixels() * kPanel + offset;
+    const int64_t image = (instance_.first_image + at.image) * g_.y_image;
+    return call_.tensors.y + image + g_.y_offset(group_ * g_.group_outputs()) + offset;
   }
 
   void read_planes(int64_t images) {
@@ -248,11 +250,8 @@ class Winograd {
       const int64_t first = static_cast<int64_t>(task) * kInputTiles;
       for (int64_t tile = first; tile < std::min(count, first + kInputTiles); ++tile) {
         const TileAt at = tile_at(tile);
-        const WindowHash hash = call_.kernels.winograd_hash(window_of(at));
-        // Tiles at the lower and right edge have fewer outputs.
-        const uint64_t size = static_cast<uint64_t>(std::min(form_.tile(), g_.out[1] - at.y) * 8 +
-                                                    std::min(form_.tile(), g_.out[2] - at.x));
-        keys_[tile] = {hash.high, hash.low ^ size};
+        keys_[tile] = call_.kernels.winograd_hash(window_of(at));
+        keys_[tile].low ^= static_cast<uint64_t>(at.rows * 8 + at.columns);  // what is kept has no more outputs
         found[tile] = call_.memo->find(keys_[tile], [&](const float* result) {
           each_output_row(at, [&](float* y, int64_t offset, int64_t floats) {
             std::memcpy(y, result + offset, floats * sizeof(float));
@@ -282,11 +281,10 @@ class Winograd {
   // Calls visit(y, offset in a result of the memo, floats) for every row of the outputs of a tile.
   template <typename Visit>
   void each_output_row(const TileAt& at, const Visit& visit) {
-    const int64_t m = form_.tile(), rows = std::min(m, g_.out[1] - at.y), columns = std::min(m, g_.out[2] - at.x);
-    float* y = output_image(at.image) + (at.y * g_.out[2] + at.x) * kPanel;
+    const int64_t m = form_.tile();
     for (int64_t panel = 0; panel < g_.panels(); ++panel)
-      for (int64_t i = 0; i < rows; ++i)
-        visit(y + (panel * g_.output_pixels() + i * g_.out[2]) * kPanel, (panel * m + i) * m * kPanel, columns * kPanel);
+      for (int64_t i = 0; i < at.rows; ++i)
+        visit(output_of(at, panel) + i * g_.out[2] * kPanel, (panel * m + i) * m * kPanel, at.columns * kPanel);
   }
 
   // products[point][tile][16 * panels] += inputs * weights over some channels; from zero for channel 0.
@@ -318,10 +316,15 @@ class Winograd {
     shared_ = Scratch<float>(call_.memory, divide_up(g_.panels(), kTaskPanels) * form_.points() * stride);
     executor_.run(g_.panels(), [&](size_t task) {
       const int64_t panel = static_cast<int64_t>(task);
-      transform_weights(panel, 0, depth,
-                        shared_.data() + panel / kTaskPanels * form_.points() * stride +
-                            panel % kTaskPanels * depth * kPanel, stride);
+      transform_weights(panel, 0, depth, shared_weights(panel), stride);
     });
+  }
+
+  // Point 0 of a panel: those of a task lie side by side.
+  float* shared_weights(int64_t panel) {
+    const int64_t depth = g_.group_channels();
+    return shared_.data() + panel / kTaskPanels * form_.points() * weight_stride(depth) +
+           panel % kTaskPanels * depth * kPanel;
   }
 
   void transform_weights(int64_t panel, int64_t channel, int64_t channels, float* u, int64_t point_stride) const {
@@ -343,16 +346,15 @@ class Winograd {
   }
 
   void transform_output(const TileAt& at, int64_t panel, const float* products, int64_t product_stride) {
-    const int64_t panel_offset = panel * g_.output_pixels() * kPanel, pixel = at.y * g_.out[2] + at.x;
     const Tensors& t = call_.tensors;
     const bool finishes = g_.y_layout == Layout::blocked;
     WinogradOutput output;
     output.window = form_.window;
     output.products = products;
     output.point_stride = product_stride;
-    output.rows = std::min(form_.tile(), g_.out[1] - at.y);
-    output.columns = std::min(form_.tile(), g_.out[2] - at.x);
-    output.y = output_image(at.image) + panel_offset + pixel * kPanel;
+    output.rows = at.rows;
+    output.columns = at.columns;
+    output.y = output_of(at, panel);
     output.row_stride = g_.out[2] * kPanel;
     output.bias = finishes ? bias_.data() + panel * kPanel : nullptr;
     output.addend = finishes && t.addend.data ? t.addend.data + (output.y - t.y) : nullptr;
@@ -396,7 +398,7 @@ class Winograd {
   int64_t task_tiles_, block_tiles_;
   int64_t first_ = 0;  // image of the instance that is at the start of the copies
   Scratch<float> bias_, x_, y_, shared_;
-  std::vector<MemoKey> keys_;  // of all tiles, where the memo is used
+  std::vector<Hash128> keys_;  // of all tiles, where the memo is used
 };
 
 }  // namespace
@@ -415,8 +417,7 @@ std::optional<WinogradForm> choose_winograd(const Parameters& p, const Geometry&
 }
 
 int64_t winograd_result_size(const Parameters& p) {
-  const int64_t panels = (p.output_channels / p.group + kPanel - 1) / kPanel;
-  return panels * kPanel * 4 * 4;
+  return divide_up(p.output_channels / p.group, kPanel) * kPanel * 4 * 4;
 }
 
 void run_winograd(const Call& call, const Instance& instance, int64_t group, const WinogradForm& form,

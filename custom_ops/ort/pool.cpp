@@ -5,33 +5,16 @@
 
 namespace drpass {
 
-PoolKernel::PoolKernel(const OrtKernelInfo* info)
-    : name_(node_name(info)),
-      parameters_(read_pool_parameters(info)),
-      kernels_(choose_kernels()),
-      allocator_(default_allocator(info)) {}
+PoolParameters Pool::read(const OrtKernelInfo* info) { return read_pool_parameters(info); }
 
-OrtStatus* PoolKernel::ComputeV2(OrtKernelContext* context) noexcept {
-  return run_guarded("Pool", name_, [&] { run(context); });
-}
+OrtStatus* Pool::infer_shape(OrtShapeInferContext* context) { return infer_pool_shape(context); }
 
-void PoolKernel::run(OrtKernelContext* raw) const {
-  Ort::KernelContext context(raw);
+void Pool::run(const Parameters& parameters, Ort::KernelContext& context, const KernelSet* kernels, Executor& executor,
+               Memory& memory) {
   const auto x = context.GetInput(0);
-  const PoolGeometry geometry = resolve_pool(parameters_, x.GetTensorTypeAndShapeInfo().GetShape());
+  const PoolGeometry geometry = resolve_pool(parameters, x.GetTensorTypeAndShapeInfo().GetShape());
   float* y = context.GetOutput(0, geometry.y_shape).GetTensorMutableData<float>();
-  PoolExecutor executor(raw);
-  ArenaMemory memory(allocator_.get());
-  pool(parameters_, geometry, x.GetTensorData<float>(), y, kernels_, executor, memory);
-}
-
-PoolOp::PoolOp() {
-  version = kOrtApiVersion;
-  InferOutputShapeFn = [](const OrtCustomOp*, OrtShapeInferContext* context) { return infer_pool_shape(context); };
-}
-
-OrtStatus* PoolOp::CreateKernelV2(const OrtApi&, const OrtKernelInfo* info, void** kernel) const noexcept {
-  return create_kernel<PoolKernel>(GetName(), info, kernel);
+  pool(parameters, geometry, x.GetTensorData<float>(), y, kernels, executor, memory);
 }
 
 }  // namespace drpass

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "core/hash128.h"
 #include "core/parameters.h"
 
 namespace drpass {
@@ -95,11 +96,6 @@ struct WinogradInput {
   int64_t point_stride, v_block;
 };
 
-// 128 bits of a hash of the part of a window that lies in the image, and of where that part is.
-struct WindowHash {
-  uint64_t high, low;
-};
-
 // Weight stage, for one panel: u[(i * n + j) * point_stride + c * 16] from w[tap * tap_stride + c * 16].
 struct WinogradWeights {
   int64_t window;
@@ -168,7 +164,8 @@ struct KernelSet {
   void (*add_rows)(const RowSums& sums);
   void (*epilogue)(const Epilogue& epilogue);
   void (*winograd_input)(const WinogradInput& tile);
-  WindowHash (*winograd_hash)(const WinogradInput& tile);
+  // Of the part of the window that lies in the image, and of where that part is; v is not used.
+  Hash128 (*winograd_hash)(const WinogradInput& tile);
   void (*winograd_weights)(const WinogradWeights& panel);
   bool (*winograd_output)(const WinogradOutput& tile);
   // planes[c * plane_stride + i] = blocks[i * 16 + c] for c < channels, and back (lanes from `channels` on become zero).

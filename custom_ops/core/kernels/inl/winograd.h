@@ -158,7 +158,7 @@ static void winograd_input(const WinogradInput& b) {
 }
 
 // Every lane hashes its own channel, twice with different factors: 64 bits that a change of one value must leave alike.
-static WindowHash winograd_hash(const WinogradInput& b) {
+static Hash128 winograd_hash(const WinogradInput& b) {
   I first[kPanelVectors], second[kPanelVectors];
   for (int v = 0; v < kPanelVectors; ++v) first[v] = second[v] = zero_bits();
   for (int64_t block = 0; block < b.blocks; ++block)

@@ -1,0 +1,60 @@
+// What operators of one float tensor in and one out share. An operator is a struct with
+//   kName, Parameters
+//   static Parameters read(const OrtKernelInfo*)            its attributes, checked
+//   static OrtStatus* infer_shape(OrtShapeInferContext*)
+//   static void run(const Parameters&, Ort::KernelContext&, const KernelSet* (null: the scalar reference), Executor&, Memory&)
+#pragma once
+
+#include <string>
+
+#include "core/kernels/kernel_set.h"
+#include "ort/api.h"
+#include "ort/host.h"
+
+namespace drpass {
+
+// One node of a session. Compute may run concurrently: it changes nothing here.
+template <typename Operator>
+class OneTensorKernel {
+ public:
+  explicit OneTensorKernel(const OrtKernelInfo* info)
+      : name_(node_name(info)),
+        parameters_(Operator::read(info)),
+        kernels_(choose_kernels()),
+        allocator_(default_allocator(info)) {}
+
+  OrtStatus* ComputeV2(OrtKernelContext* raw) noexcept {
+    return run_guarded(Operator::kName, name_, [&] {
+      Ort::KernelContext context(raw);
+      PoolExecutor executor(raw);
+      ArenaMemory memory(allocator_.get());
+      Operator::run(parameters_, context, kernels_, executor, memory);
+    });
+  }
+
+ private:
+  std::string name_;
+  typename Operator::Parameters parameters_;
+  const KernelSet* kernels_;
+  OwnedAllocator allocator_;
+};
+
+template <typename Operator>
+struct OneTensorOp : Ort::CustomOpBase<OneTensorOp<Operator>, OneTensorKernel<Operator>, /*WithStatus=*/true> {
+  OneTensorOp() {
+    this->version = kOrtApiVersion;
+    this->InferOutputShapeFn = [](const OrtCustomOp*, OrtShapeInferContext* context) {
+      return Operator::infer_shape(context);
+    };
+  }
+  const char* GetName() const { return Operator::kName; }
+  size_t GetInputTypeCount() const { return 1; }
+  size_t GetOutputTypeCount() const { return 1; }
+  ONNXTensorElementDataType GetInputType(size_t) const { return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT; }
+  ONNXTensorElementDataType GetOutputType(size_t) const { return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT; }
+  OrtStatus* CreateKernelV2(const OrtApi&, const OrtKernelInfo* info, void** kernel) const noexcept {
+    return create_kernel<OneTensorKernel<Operator>>(GetName(), info, kernel);
+  }
+};
+
+}  // namespace drpass
