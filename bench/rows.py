@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from drpass.errors import DrpassError
+from drpass.files import read_toml
 from drpass.operator.spec import ReuseParameters
 from drpass.rewrite import check_parameters
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
 
 Kind = Literal["classes", "pictures", "layer", "film"]
 Motion = Literal["pan", "brighten", "still"]
@@ -74,12 +69,7 @@ _NEEDED: dict[str, tuple[str, ...]] = {
 
 def load_rows(path: Path, wanted: Sequence[str] = ()) -> list[Row]:
     """All rows of a file, or the wanted ones in the file's order. Raises DrpassError that names the row and key."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DrpassError(f"can't read {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DrpassError(f"{path} is not a TOML file: {error}") from error
+    table = read_toml(path)
     for name in wanted:
         if name not in table:
             raise DrpassError(f"{path} has no row {name!r}; it has {', '.join(table)}")

@@ -75,12 +75,8 @@ def _frame(canvas: Image.Image, motion: str, side: int, index: int) -> Image.Ima
         frame = Image.fromarray(np.clip(np.rint(np.asarray(frame, np.float32) * gain), 0, 255).astype(np.uint8))
     if motion == "still":
         size = side // 8
-        box = (
-            size + 4 * index % (side - 2 * size),
-            side // 2,
-            2 * size + 4 * index % (side - 2 * size),
-            side // 2 + size,
-        )
+        corner = size + 4 * index % (side - 2 * size), side // 2
+        box = (*corner, corner[0] + size, corner[1] + size)
         frame.paste(ImageOps.invert(frame.crop(box)), box)
     return frame
 

@@ -1,14 +1,21 @@
-"""Output files that appear only when they are complete."""
+"""Output files that appear only when they are complete; TOML files as tables."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from drpass.errors import DrpassError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
 
 
 def _same_file(left: Path, right: Path) -> bool:
@@ -46,3 +53,14 @@ def atomic_output(path: Path) -> Iterator[Path]:
         raise DrpassError(f"can't write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table of a TOML file. Raises DrpassError if it can't be read or is not TOML."""
+    try:
+        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DrpassError(f"can't read {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DrpassError(f"{path} is not a TOML file: {error}") from error
+    return table

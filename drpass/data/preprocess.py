@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -15,11 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from drpass.errors import DrpassError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
+from drpass.files import read_toml
 
 Channels = Literal["RGB", "BGR", "L"]
 
@@ -71,12 +66,7 @@ class Preprocess:
     def from_toml(cls, path: str | os.PathLike[str]) -> Preprocess:
         """Read a TOML file whose keys are the fields of this class. Raises DrpassError on any other key."""
         path = Path(path)
-        try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise DrpassError(f"can't read {path}: {error.strerror}") from error
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise DrpassError(f"{path} is not a TOML file: {error}") from error
+        table = read_toml(path)
         try:
             return cls().override(table)
         except DrpassError as error:

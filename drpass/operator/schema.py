@@ -5,6 +5,8 @@ With it registered, ``onnx.checker`` (full check, custom domains) and strict sha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx
 from onnx import TensorProto, TypeProto, defs, helper
 
@@ -65,48 +67,52 @@ def _schema() -> defs.OpSchema:
 
 
 def _lrn_schema() -> defs.OpSchema:
-    parameter = _OpSchema.FormalParameter
-    numbers = {"alpha": 1e-4, "beta": 0.75, "bias": 1.0}
-    return _OpSchema(
+    return _one_tensor_schema(
         LRN,
-        DOMAIN,
-        VERSION,
         "Local response normalisation, with the formula and attributes of ONNX LRN.",
-        inputs=[parameter("X", "T", "[N, C, *spatial]")],
-        outputs=[parameter("Y", "T", "the shape of X")],
-        type_constraints=[("T", ["tensor(float)"], "float32 only")],
-        attributes=[
-            _OpSchema.Attribute("size", _AttrType.INT, "channels of the window", required=True),
-            _OpSchema.Attribute("layout", helper.make_attribute("layout", LAYOUTS[0]), "of X and Y"),
-            *(_OpSchema.Attribute(name, helper.make_attribute(name, value), "") for name, value in numbers.items()),
-        ],
+        ("[N, C, *spatial], or in NCHW16c", "the shape of X"),
+        _OpSchema.Attribute("size", _AttrType.INT, "channels of the window", required=True),
+        *_optional({"layout": LAYOUTS[0], "alpha": 1e-4, "beta": 0.75, "bias": 1.0}),
     )
 
 
 def _pool_schema() -> defs.OpSchema:
-    parameter = _OpSchema.FormalParameter
     lists = ("kernel_shape", "strides", "pads")
-    defaults = {
+    defaults: dict[str, int | float | str] = {
         "mode": POOL_MODES[0],
         "auto_pad": "NOTSET",
         "ceil_mode": 0,
         "count_include_pad": 0,
         "y_layout": LAYOUTS[0],
     }
-    return _OpSchema(
+    return _one_tensor_schema(
         POOL,
+        "Max or average pooling of a tensor in NCHW16c; without kernel_shape over the whole image.",
+        ("[N, ceil(C / 16), H, W, 16]", "[N, C, H', W'], or in NCHW16c"),
+        _OpSchema.Attribute("channels", _AttrType.INT, "C", required=True),
+        *(_OpSchema.Attribute(name, _AttrType.INTS, "", required=False) for name in lists),
+        *_optional(defaults),
+    )
+
+
+def _one_tensor_schema(
+    name: str, doc: str, shapes: tuple[str, str], *attributes: defs.OpSchema.Attribute
+) -> defs.OpSchema:
+    """An operator of one float tensor in and one out; ``shapes`` describes X and Y."""
+    return _OpSchema(
+        name,
         DOMAIN,
         VERSION,
-        "Max or average pooling of a tensor in NCHW16c; without kernel_shape over the whole image.",
-        inputs=[parameter("X", "T", "[N, ceil(C / 16), H, W, 16]")],
-        outputs=[parameter("Y", "T", "[N, C, H', W'], or in NCHW16c")],
+        doc,
+        inputs=[_OpSchema.FormalParameter("X", "T", shapes[0])],
+        outputs=[_OpSchema.FormalParameter("Y", "T", shapes[1])],
         type_constraints=[("T", ["tensor(float)"], "float32 only")],
-        attributes=[
-            _OpSchema.Attribute("channels", _AttrType.INT, "C", required=True),
-            *(_OpSchema.Attribute(name, _AttrType.INTS, "", required=False) for name in lists),
-            *(_OpSchema.Attribute(name, helper.make_attribute(name, value), "") for name, value in defaults.items()),
-        ],
+        attributes=list(attributes),
     )
+
+
+def _optional(defaults: Mapping[str, int | float | str]) -> list[defs.OpSchema.Attribute]:
+    return [_OpSchema.Attribute(name, helper.make_attribute(name, value), "") for name, value in defaults.items()]
 
 
 def _infer_pool(context: onnx.shape_inference.InferenceContext) -> None:
@@ -134,7 +140,7 @@ def _attributes() -> list[defs.OpSchema.Attribute]:
     return [
         _OpSchema.Attribute("output_channels", _AttrType.INT, "M", required=True),
         *(_OpSchema.Attribute(name, kind, "", required=False) for name, kind in optional.items()),
-        *(_OpSchema.Attribute(name, helper.make_attribute(name, value), "") for name, value in DEFAULTS.items()),
+        *_optional(DEFAULTS),
     ]
 
 

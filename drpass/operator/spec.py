@@ -11,6 +11,8 @@ VERSION = 1
 OP_TYPE = "DeepReuseGemm"
 LRN = "LRN"
 POOL = "Pool"
+#: Positions of the inputs of DeepReuseGemm.
+X, W, B, A = range(4)
 
 Method = Literal["exact", "lsh", "grid"]
 Scope = Literal["image", "batch"]

@@ -36,6 +36,11 @@ def reason_against_exact(match: Match) -> str:
     return ""
 
 
+def served_by_winograd(kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> bool:
+    """Whether Winograd's filtering can compute a convolution (docs/operator.md, *The dense part*); empty: all ones."""
+    return tuple(kernel) in ((3, 3), (5, 5)) and all(size == 1 for size in (*strides, *dilations))
+
+
 def expected_time(candidates: Sequence[Candidate], shapes: Shapes) -> float:
     """The time of these nodes as exact operators, as a part of what ONNX Runtime takes for them.
 
@@ -54,8 +59,8 @@ def expected_time(candidates: Sequence[Candidate], shapes: Shapes) -> float:
 def _speed(match: Match) -> float:
     if match.weights.shape[1] < PANEL // 2:
         return FIRST_LAYER
-    plain = all(size == 1 for name in ("strides", "dilations") for size in match.attributes.get(name, ()))
-    return WINOGRAD if plain and match.weights.shape[2:] in ((3, 3), (5, 5)) else DIRECT
+    steps = (match.attributes.get(name, ()) for name in ("strides", "dilations"))
+    return WINOGRAD if served_by_winograd(match.weights.shape[2:], *steps) else DIRECT
 
 
 def _pixels(candidate: Candidate, shapes: Shapes) -> int | None:

@@ -19,15 +19,13 @@ import onnx_ir as ir
 
 from drpass.operator.packing import PANEL
 from drpass.operator.shapes import blocked
-from drpass.operator.spec import BLOCKED, DOMAIN, LAYOUTS, LRN, OP_TYPE, POOL
+from drpass.operator.spec import BLOCKED, DOMAIN, LAYOUTS, LRN, OP_TYPE, POOL, A, W, X
 from drpass.passes.places import Place, label, places
 from drpass.passes.plan import Verdict
 from drpass.passes.replace import substitute
 from drpass.rules import blockwise, pool
 from drpass.rules.absorbing import same_shape
 from drpass.rules.anchor import Kept, attribute, input_of
-
-_X, _W, _ADDEND = 0, 1, 3
 
 #: With fewer channels more than half of every block would be empty.
 MIN_CHANNELS = PANEL // 2
@@ -55,7 +53,7 @@ def chain(model: ir.Model) -> Chained:
         if _blocks_of(node, channels):
             node = _settle(node, place, channels, result)
             if node.domain == DOMAIN:
-                result.layouts[node] = (_layout(input_of(node, _X), channels), _layout(node.outputs[0], channels))
+                result.layouts[node] = (_layout(input_of(node, X), channels), _layout(node.outputs[0], channels))
     for value, count in channels.items():
         if value.shape is not None:
             dims = [dim if isinstance(dim, int) else dim.value for dim in value.shape]
@@ -82,7 +80,7 @@ def _agree(place: Place) -> dict[ir.Value, int]:
 
 def _writes(node: ir.Node, opset: int, channels: dict[ir.Value, int]) -> int | None:
     """The number of channels that the node can write in blocks; None if it can't."""
-    x = input_of(node, _X)
+    x = input_of(node, X)
     try:
         if _is_convolution(node):
             count: int = attribute(node, "output_channels", 0)
@@ -116,8 +114,8 @@ def _refused(node: ir.Node, opset: int, channels: dict[ir.Value, int]) -> list[i
 
 
 def _refused_by_convolution(node: ir.Node, channels: dict[ir.Value, int]) -> list[ir.Value]:
-    x, addend, y = input_of(node, _X), input_of(node, _ADDEND), node.outputs[0]
-    refused = [v for i, v in enumerate(node.inputs) if v is not None and v in channels and i not in (_X, _ADDEND)]
+    x, addend, y = input_of(node, X), input_of(node, A), node.outputs[0]
+    refused = [v for i, v in enumerate(node.inputs) if v is not None and v in channels and i not in (X, A)]
     if x is not None and x in channels and not _reads(node, channels[x]):
         refused.append(x)
     if addend is not None:
@@ -128,7 +126,7 @@ def _refused_by_convolution(node: ir.Node, channels: dict[ir.Value, int]) -> lis
 
 def _settle(node: ir.Node, place: Place, channels: dict[ir.Value, int], result: Chained) -> ir.Node:
     """Say in the attributes of a node, or of the one that takes its place, which of its values are in blocks."""
-    x, y = node.inputs[_X], node.outputs[0]
+    x, y = node.inputs[X], node.outputs[0]
     if _is_convolution(node):
         for name, value in (("x_layout", x), ("y_layout", y)):
             if value in channels:
@@ -145,7 +143,7 @@ def _settle(node: ir.Node, place: Place, channels: dict[ir.Value, int], result: 
 
 
 def _replace_pool(node: ir.Node, place: Place, channels: dict[ir.Value, int]) -> ir.Node:
-    x, y = node.inputs[_X], node.outputs[0]
+    x, y = node.inputs[X], node.outputs[0]
     assert x is not None
     count = channels.pop(y, None)
     attributes = {"channels": channels[x], **pool.match(node)}
@@ -197,7 +195,7 @@ def _is_convolution(node: ir.Node) -> bool:
 
 def _reads(node: ir.Node, count: int) -> bool:
     """Whether the weights are made for an X of so many channels."""
-    weights = input_of(node, _W)
+    weights = input_of(node, W)
     shape = None if weights is None else weights.shape
     if shape is None or len(shape) != 5 or shape[3] != count // attribute(node, "group", 1):
         return False

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from drpass.operator.spec import DOMAIN, OP_TYPE
+from drpass.operator.spec import DOMAIN, OP_TYPE, A
+from drpass.passes.gain import served_by_winograd
 from drpass.passes.places import places
 from drpass.rules.absorbing import SHAPE
 from drpass.rules.anchor import attribute, input_of
-
-_ADDEND = 3
 
 
 def keep_results(model: ir.Model, limit: int) -> int:
@@ -27,10 +26,9 @@ def _can_keep(node: ir.Node) -> bool:
         node.domain == DOMAIN
         and node.op_type == OP_TYPE
         and attribute(node, "method", "exact") == "exact"
-        and attribute(node, "kernel_shape", ()) in ((3, 3), (5, 5))
-        and all(size == 1 for name in ("strides", "dilations") for size in attribute(node, name, (1, 1)))
+        and served_by_winograd(*(attribute(node, name, ()) for name in ("kernel_shape", "strides", "dilations")))
         and attribute(node, "group", 1) == 1
-        and input_of(node, _ADDEND) is None
+        and input_of(node, A) is None
     )
 
 

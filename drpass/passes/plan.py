@@ -124,13 +124,9 @@ def plan(
     """One verdict a candidate, in the same order. Without parameters: `EXACT` for what gains by that."""
     if parameters is None:
         return _plan_exact(candidates, shapes, selection)
-    verdicts = []
-    for candidate in candidates:
-        reason = _reason(candidate, shapes, selection, parameters)
-        chosen = None if reason else parameters
-        place = candidate.place.path
-        verdicts.append(Verdict(candidate.name, candidate.node.op_type, place, not reason, chosen, reason))
-    return verdicts
+    return [
+        _verdict(candidate, parameters, _reason(candidate, shapes, selection, parameters)) for candidate in candidates
+    ]
 
 
 def _plan_exact(candidates: Sequence[Candidate], shapes: Shapes, selection: Selection) -> list[Verdict]:
@@ -141,9 +137,13 @@ def _plan_exact(candidates: Sequence[Candidate], shapes: Shapes, selection: Sele
     for candidate, reason in zip(candidates, reasons, strict=True):
         if not reason and not worth_it and candidate.name not in selection.include:
             reason = NO_GAIN
-        parameters, path = None if reason else EXACT, candidate.place.path
-        verdicts.append(Verdict(candidate.name, candidate.node.op_type, path, not reason, parameters, reason))
+        verdicts.append(_verdict(candidate, EXACT, reason))
     return verdicts
+
+
+def _verdict(candidate: Candidate, parameters: ReuseParameters, reason: str) -> Verdict:
+    chosen = None if reason else parameters
+    return Verdict(candidate.name, candidate.node.op_type, candidate.place.path, not reason, chosen, reason)
 
 
 def _reason_against_exact(candidate: Candidate, selection: Selection) -> str:

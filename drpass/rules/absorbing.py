@@ -14,7 +14,7 @@ import onnx_ir as ir
 from onnxscript.rewriter import MatchResult, RewriteRuleClassBase
 
 from drpass.operator.packing import scale_packed
-from drpass.operator.spec import DOMAIN, OP_TYPE, VERSION, Activation
+from drpass.operator.spec import DOMAIN, OP_TYPE, VERSION, A, Activation, B, W, X
 from drpass.rules.anchor import Kept, attribute, float_constant, input_of, require
 
 Channels = npt.NDArray[np.float64]
@@ -23,8 +23,6 @@ Channels = npt.NDArray[np.float64]
 RANK = "drpass.rank"
 #: Key of the shape in ``meta`` of a value, as far as the model itself says it: one size, symbol or None an axis.
 SHAPE = "drpass.shape"
-
-_X, _W, _B, _A = range(4)
 
 
 class AbsorbingRule(RewriteRuleClassBase):
@@ -61,7 +59,7 @@ def check_open(y: ir.Value, *, addend_too: bool = False) -> None:
     node = node_of(y)
     require(attribute(node, "activation", "none") == "none", "there is an activation in between")
     require(len(node.outputs) == 1, "the node has statistics")
-    require(not addend_too or input_of(node, _A) is None, "there is an addend in between")
+    require(not addend_too or input_of(node, A) is None, "there is an addend in between")
 
 
 def per_channel(value: ir.Value, y: ir.Value) -> Channels:
@@ -95,17 +93,17 @@ def rebuild(op: Any, y: ir.Value, *, scale: Channels | None = None, shift: Chann
     """The DeepReuseGemm that computes ``scale · y + shift``, with the name and attributes of the old one."""
     node = node_of(y)
     inputs = [input_of(node, index) for index in range(4)]
-    weights, bias = _required(inputs[_W]), _bias(node)
+    weights, bias = _required(inputs[W]), _bias(node)
     if scale is not None:
         packed = scale_packed(float_constant(weights, "weights"), scale)
-        inputs[_W] = op.initializer(ir.tensor(packed), name=weights.name)
+        inputs[W] = op.initializer(ir.tensor(packed), name=weights.name)
         bias = bias * scale
     if shift is not None:
         bias = bias + shift
-    old_bias = inputs[_B]
+    old_bias = inputs[B]
     if shift is not None or old_bias is not None:
         name = old_bias.name if old_bias is not None else f"{_stem(weights)}_bias"
-        inputs[_B] = op.initializer(ir.tensor(bias.astype(np.float32)), name=name)
+        inputs[B] = op.initializer(ir.tensor(bias.astype(np.float32)), name=name)
     return _emit(op, node, inputs, dict(node.attributes))
 
 
@@ -121,18 +119,18 @@ def activate(op: Any, y: ir.Value, activation: Activation, parameters: list[floa
 def add_addend(op: Any, y: ir.Value, addend: ir.Value) -> ir.Value:
     """The DeepReuseGemm that computes ``y + addend``."""
     node = node_of(y)
-    inputs = [*(input_of(node, index) for index in (_X, _W, _B)), addend]
-    if inputs[_B] is None:
+    inputs = [*(input_of(node, index) for index in (X, W, B)), addend]
+    if inputs[B] is None:
         # ONNX Runtime 1.23 crashes in shape inference on an absent input of a custom operator.
         zeros = np.zeros(attribute(node, "output_channels", 0), np.float32)
-        inputs[_B] = op.initializer(ir.tensor(zeros), name=f"{_stem(_required(inputs[_W]))}_bias")
+        inputs[B] = op.initializer(ir.tensor(zeros), name=f"{_stem(_required(inputs[W]))}_bias")
     return _emit(op, node, inputs, dict(node.attributes))
 
 
 def check_foldable(y: ir.Value) -> None:
     """Raise Kept unless weights and bias are constants that a fold can change."""
     node = node_of(y)
-    float_constant(_required(input_of(node, _W)), "weights")
+    float_constant(_required(input_of(node, W)), "weights")
     _bias(node)
 
 
@@ -144,7 +142,7 @@ def _emit(op: Any, node: ir.Node, inputs: list[ir.Value | None], attributes: dic
 
 
 def _bias(node: ir.Node) -> Channels:
-    bias = input_of(node, _B)
+    bias = input_of(node, B)
     if bias is None:
         return np.zeros(attribute(node, "output_channels", 0))
     return float_constant(bias, "the bias").astype(np.float64)
