@@ -19,16 +19,27 @@ from drpass.passes.match import OP_TYPES, Candidate, find_candidates
 from drpass.passes.memo import keep_results
 from drpass.passes.normalize import decide_normalizations, normalize
 from drpass.passes.places import Names, label, places
-from drpass.passes.plan import EXACT, Selection, Verdict, plan
+from drpass.passes.plan import EXACT, Assignment, Decision, NodeKey, Selection, Verdict, plan
 from drpass.passes.replace import replace
 from drpass.rules.absorbing import SHAPE
 from drpass.shape_inference import Shapes, dims_of
 
-__all__ = ["EXACT", "OP_TYPES", "Selection", "Transformed", "Verdict", "decide", "transform"]
+__all__ = [
+    "EXACT",
+    "OP_TYPES",
+    "Assignment",
+    "Decision",
+    "NodeKey",
+    "Selection",
+    "Transformed",
+    "Verdict",
+    "decide",
+    "transform",
+]
 
 
 def decide(
-    model: ir.Model, shapes: Shapes, selection: Selection, parameters: ReuseParameters | None
+    model: ir.Model, shapes: Shapes, selection: Selection, decision: Decision
 ) -> tuple[list[Candidate], list[Verdict]]:
     """Match and plan: what `transform` would do. The model is not changed.
 
@@ -37,7 +48,7 @@ def decide(
     candidates = find_candidates(model, shapes)
     others = [label(node) for place in places(model) for node in place.graph if _is_reuse(node) or node.op_type == LRN]
     selection.check([*(candidate.name for candidate in candidates), *others])
-    return candidates, plan(candidates, shapes, selection, parameters)
+    return candidates, plan(candidates, shapes, selection, decision)
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,7 @@ def transform(
     model: ir.Model,
     shapes: Shapes,
     selection: Selection,
-    parameters: ReuseParameters | None,
+    decision: Decision,
     *,
     certain: Shapes | None = None,
     chains: bool = True,
@@ -67,8 +78,9 @@ def transform(
     ``chains`` = False leaves every tensor in the layout that it has; ``memo_bytes`` is the limit of all memos together.
     """
     legacy_inputs.hide(model)
-    candidates, verdicts = decide(model, shapes, selection, parameters)
-    normalizations = decide_normalizations(model, shapes, selection)
+    candidates, verdicts = decide(model, shapes, selection, decision)
+    assignment = None if decision is None or isinstance(decision, ReuseParameters) else decision
+    normalizations = decide_normalizations(model, shapes, selection, assignment)
     certain = shapes if certain is None else certain
     for value in certain:
         value.meta[SHAPE] = dims_of(value, certain)

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from drpass.operator.spec import DOMAIN, LRN, VERSION
 from drpass.passes.places import Place, label, places
-from drpass.passes.plan import Selection, Verdict
+from drpass.passes.plan import EXACT, NOT_ASSIGNED, Assignment, Selection, Verdict
 from drpass.passes.replace import substitute
 from drpass.rules.anchor import input_of
 from drpass.shape_inference import Shapes
@@ -22,9 +22,11 @@ def find_normalizations(model: ir.Model) -> list[tuple[Place, ir.Node]]:
     ]
 
 
-def decide_normalizations(model: ir.Model, shapes: Shapes, selection: Selection) -> list[Verdict]:
-    """A verdict for every LRN node, in the order of `find_normalizations`."""
-    return [_verdict(place, node, shapes, selection) for place, node in find_normalizations(model)]
+def decide_normalizations(
+    model: ir.Model, shapes: Shapes, selection: Selection, assignment: Assignment | None = None
+) -> list[Verdict]:
+    """A verdict for every LRN node, in the order of `find_normalizations`; ``assignment`` may keep some."""
+    return [_verdict(place, node, shapes, selection, assignment) for place, node in find_normalizations(model)]
 
 
 def normalize(model: ir.Model, verdicts: list[Verdict]) -> list[ir.Node | None]:
@@ -42,8 +44,13 @@ def normalize(model: ir.Model, verdicts: list[Verdict]) -> list[ir.Node | None]:
     return new_nodes
 
 
-def _verdict(place: Place, node: ir.Node, shapes: Shapes, selection: Selection) -> Verdict:
+def _verdict(
+    place: Place, node: ir.Node, shapes: Shapes, selection: Selection, assignment: Assignment | None
+) -> Verdict:
+    choice = EXACT if assignment is None else assignment.get((place.path, label(node)), NOT_ASSIGNED)
     reason = _illegal(place, node, shapes) or selection.reason(label(node), LRN)
+    if isinstance(choice, str):
+        reason = reason or choice
     return Verdict(label(node), LRN, place.path, not reason, None, reason)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -24,6 +24,9 @@ from drpass.shape_inference import Shapes, shape_of
 MIN_OUTPUT_CHANNELS = 32
 #: With fewer pixels (rows) nearly every sub-vector is its own cluster.
 MIN_ROWS = 256
+
+#: How a node is told from all others of a model: the path of its graph, and its name (`places.label`).
+NodeKey = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,11 @@ class Verdict:
     absorbed: tuple[str, ...] = ()
     #: Of X and Y.
     layouts: tuple[str, str] = (LAYOUTS[0], LAYOUTS[0])
+
+    @property
+    def key(self) -> NodeKey:
+        """Which node of the model it is."""
+        return self.graph, self.node
 
     def describe(self) -> str:
         """For tables: the parameters, ``exact`` where none are needed, or ``kept: reason``."""
@@ -117,16 +125,32 @@ class Work:
 #: What a node becomes where no parameters are given.
 EXACT = ReuseParameters(method="exact")
 
+#: A choice for each node: its parameters (`EXACT` for LRN), or why it is kept.
+Assignment = Mapping[NodeKey, ReuseParameters | str]
 
-def plan(
-    candidates: Sequence[Candidate], shapes: Shapes, selection: Selection, parameters: ReuseParameters | None
-) -> list[Verdict]:
-    """One verdict a candidate, in the same order. Without parameters: `EXACT` for what gains by that."""
-    if parameters is None:
+#: What decides: one set of parameters for all nodes, a choice for each, or nothing.
+Decision = ReuseParameters | Assignment | None
+
+NOT_ASSIGNED = "the plan does not name it"
+
+
+def plan(candidates: Sequence[Candidate], shapes: Shapes, selection: Selection, decision: Decision) -> list[Verdict]:
+    """One verdict a candidate, in the same order. Without a decision: `EXACT` for what gains by that."""
+    if decision is None:
         return _plan_exact(candidates, shapes, selection)
-    return [
-        _verdict(candidate, parameters, _reason(candidate, shapes, selection, parameters)) for candidate in candidates
-    ]
+    if isinstance(decision, ReuseParameters):
+        return [
+            _verdict(candidate, decision, _reason(candidate, shapes, selection, decision)) for candidate in candidates
+        ]
+    return [_assigned(candidate, selection, decision) for candidate in candidates]
+
+
+def _assigned(candidate: Candidate, selection: Selection, assignment: Assignment) -> Verdict:
+    choice = assignment.get((candidate.place.path, candidate.name), NOT_ASSIGNED)
+    reason = candidate.reason or selection.reason(candidate.name, candidate.node.op_type)
+    if isinstance(choice, str):
+        return _verdict(candidate, EXACT, reason or choice)
+    return _verdict(candidate, choice, reason)
 
 
 def _plan_exact(candidates: Sequence[Candidate], shapes: Shapes, selection: Selection) -> list[Verdict]:
