@@ -74,6 +74,7 @@ lint: build
 	$(BIN)/mypy
 
 test: lint
+	@sh cmake/prepare_machine.sh "$(PYTHON)" browser
 	$(BIN)/pytest
 
 bench: build

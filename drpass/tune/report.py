@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from drpass.benchmark import Machine, Ratio
 from drpass.operator.spec import ReuseParameters
 from drpass.passes import NodeKey
+from drpass.tune.judgement import Judgement
 
 
 @dataclass(frozen=True)
@@ -85,4 +86,51 @@ class Speed:
             "ratio": self.ratio.median,
             "ratio_quartiles": quartiles,
             "pairs": self.pairs,
+        }
+
+
+@dataclass(frozen=True)
+class TuningReport:
+    """A whole run. ``created``: local time; ``stopped_early``: the time given was spent before all was tried;
+    ``calibration``, ``held_out``: verdicts on both parts of the data; ``about_data``: in words, with fingerprint."""
+
+    model: str
+    created: str
+    seconds: float
+    stopped_early: bool
+    machine: Machine
+    threads: int
+    batch: int
+    about_data: dict[str, Any]
+    budget: str
+    speed: Speed | None
+    calibration: Judgement | None
+    held_out: Judgement | None
+    verdict: str
+    notes: tuple[str, ...]
+    layers: tuple[LayerReport, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON and the page."""
+        from drpass import __version__
+
+        return {
+            "model": self.model,
+            "created": self.created,
+            "drpass": __version__,
+            "seconds": self.seconds,
+            "stopped_early": self.stopped_early,
+            "machine": asdict(self.machine),
+            "threads": self.threads,
+            "batch": self.batch,
+            "data": self.about_data,
+            "budget": self.budget,
+            "speed": self.speed.to_dict() if self.speed else None,
+            "judgements": {
+                "calibration": self.calibration.to_dict() if self.calibration else None,
+                "held_out": self.held_out.to_dict() if self.held_out else None,
+            },
+            "verdict": self.verdict,
+            "notes": list(self.notes),
+            "layers": [layer.to_dict() for layer in self.layers],
         }
