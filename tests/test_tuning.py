@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx
 import pytest
 from models_for_tests import model, node, random_array
+from tuning_models import classifier, pictures
 
 from drpass import model_io
 from drpass.benchmark import Timing
@@ -70,32 +71,6 @@ class FakeClock:
         self.count()
         before, after = (sum(self.price(node) for node in proto.graph.node) for proto in (left, right))
         return type("Report", (), {"timings": [Timing(1, [before] * 5, [after] * 5)]})
-
-
-def classifier() -> onnx.ModelProto:
-    """Two convolutions, the mean of all pixels, and a matrix product."""
-    return model(
-        [
-            node("Conv", ["x", "w1"], ["a"], "first", pads=[1, 1, 1, 1]),
-            node("Relu", ["a"], ["b"]),
-            node("Conv", ["b", "w2"], ["c"], "second", pads=[1, 1, 1, 1]),
-            node("Relu", ["c"], ["d"]),
-            node("GlobalAveragePool", ["d"], ["e"]),
-            node("Flatten", ["e"], ["f"]),
-            node("MatMul", ["f", "w3"], ["y"], "last"),
-        ],
-        {"x": ["N", 8, 16, 16]},
-        {"y": ["N", 10]},
-        {"w1": random_array(32, 8, 3, 3), "w2": random_array(48, 32, 3, 3, seed=1), "w3": random_array(48, 10)},
-    )
-
-
-def pictures(count: int, seed: int) -> npt.NDArray[np.float32]:
-    """Of twelve colours and a little noise: their pixels are alike, but clustering them is not free of error."""
-    colours = random_array(12, 8)
-    chosen = np.random.default_rng(seed).integers(0, len(colours), (count, 16, 16))
-    noise = 0.05 * random_array(count, 8, 16, 16, seed=seed)
-    return np.ascontiguousarray(colours[chosen].transpose(0, 3, 1, 2) + noise)
 
 
 def data_of(images: npt.NDArray[np.float32], batch: int = 4) -> Data:

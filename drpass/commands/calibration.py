@@ -39,9 +39,10 @@ def calibrate(model: Path, output: Path, source: DataOptions, options: Calibrati
     """Tune and write; returns the exit status. An interruption leaves the best plan so far, and the journal."""
     from drpass import report_page
 
-    for path in (options.plan_out, options.html):
-        if path is not None:
-            refuse_same_file(path, [model, output], False)
+    for path in filter(None, (options.plan_out, options.html)):
+        refuse_same_file(path, [model, output], False)
+        if not path.parent.is_dir():
+            raise DrpassError(f"can't write {path}: there is no folder {path.parent}")
     tuning = _set_up(model, output, source, options)
     plan_path = options.plan_out or output.with_name(output.name + ".plan.toml")
     try:

@@ -11,6 +11,7 @@ from drpass.passes import Assignment, NodeKey
 from drpass.tune.allocate import Option, allocate
 from drpass.tune.effect import with_effects
 from drpass.tune.exact import Exact, is_faster
+from drpass.tune.guard import with_guards
 from drpass.tune.sweep import sweep
 from drpass.tune.workbench import Workbench
 
@@ -60,7 +61,7 @@ def _options(bench: Workbench, exact: Exact, gaining: Sequence[NodeKey], data: D
     for key in gaining:
         if not bench.clock.within(0.75):
             break
-        trials = exact.times.trials[key]
+        trials = with_guards(exact.times.trials[key], exact.times.reference[key])
         exact.times.trials[key] = with_effects(bench.subject, exact.assignment, key, trials, data, bench.journal)
         options[key] = [Option(exact.assignment[key], exact.times.reference[key], 0.0)]
         for trial in exact.times.gaining(key):
