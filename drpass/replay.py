@@ -91,4 +91,4 @@ def _name(node: NodePlan) -> str:
 
 
 def _shape(shape: tuple[int, ...]) -> str:
-    return f"of the shape {list(shape)}" if shape else "that are not known"
+    return "x".join(map(str, shape)) or "that are not known"

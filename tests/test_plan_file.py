@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -278,7 +279,7 @@ def test_plan_that_keeps_everything_without_reasons_gives_the_original() -> None
     assert data_of(result) == proto.SerializeToString()
 
 
-def test_plan_that_does_not_fit_is_refused_with_the_whole_list(tmp_path: Path) -> None:
+def test_plan_that_does_not_fit_is_refused_with_the_whole_list() -> None:
     entries = (
         NodePlan("gone", "", "Conv", (1,), EXACT),
         NodePlan("second", "function f", "Conv", (), None),
@@ -290,7 +291,7 @@ def test_plan_that_does_not_fit_is_refused_with_the_whole_list(tmp_path: Path) -
         rewrite(chain_model(), plan=Plan(entries))
     assert str(caught.value) == (
         "the plan does not fit the model: it has no 'gone', 'function f/second'; 'norm' is LRN, not Conv; 'first' has "
-        "weights of the shape [32, 3, 3, 3], not [32, 3, 5, 5]; make it again or edit it"
+        "weights 32x3x3x3, not 32x3x5x5; make it again or edit it"
     )
 
 
@@ -300,7 +301,7 @@ def test_plan_that_replaces_what_can_not_be_replaced_is_refused() -> None:
     for shape in ((), (32, 3, 3, 3)):
         with pytest.raises(DrpassError, match=r"'conv' can't be replaced \(weights are an initializer"):
             rewrite(proto, plan=Plan((a_node(shape=shape),)))
-    with pytest.raises(DrpassError, match=r"'conv' has weights that are not known, not of the shape \[32, 3, 3, 3\]"):
+    with pytest.raises(DrpassError, match="'conv' has weights that are not known, not 32x3x3x3"):
         rewrite(proto, plan=Plan((a_node(parameters=None),)))
 
 
@@ -392,3 +393,15 @@ def test_bad_plan_is_one_line_and_writes_nothing(tmp_path: Path) -> None:
     refused(drpass("rewrite", source, out, "--plan-out", source), "is the input itself")
     refused(drpass("rewrite", source, out, "--plan-out", out), "is the input itself")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.onnx", "plan.toml"]
+
+
+@pytest.mark.parametrize("name", ["squeezenet11_imagenet", "waifu2x_upconv7_photo_x2"])
+@pytest.mark.parametrize("options", [[], ["--method", "grid", "--memo", "3"]])
+def test_trained_network_is_made_again_from_its_plan(tmp_path: Path, name: str, options: list[str]) -> None:
+    source = Path(os.environ.get("DRPASS_MODELS", "")) / f"{name}.onnx"
+    if not source.is_file():
+        pytest.skip(f"DRPASS_MODELS names no folder with {name}.onnx")
+    plan = tmp_path / "plan.toml"
+    assert drpass("rewrite", source, tmp_path / "a.onnx", *options, "--plan-out", plan).status == 0
+    assert drpass("rewrite", source, tmp_path / "b.onnx", "--plan", plan).status == 0
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()

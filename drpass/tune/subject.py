@@ -16,7 +16,7 @@ from drpass.passes import EXACT, Assignment, NodeKey, Verdict, legacy_inputs
 from drpass.passes.gain import reason_against_exact
 from drpass.passes.match import Candidate, find_candidates
 from drpass.plan_file import NodePlan, Plan
-from drpass.profile import original_names
+from drpass.profile import named, original_names
 from drpass.rewrite import RewriteResult, rewrite
 from drpass.shape_inference import infer_shapes
 from drpass.tensors import Feeds
@@ -100,16 +100,6 @@ class Subject:
                 )
             )
         return Plan(tuple(nodes))
-
-
-def named(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose nodes without a name are called as in reports, by their output, for profiles to tell them apart."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    for node in copy.graph.node:
-        if not node.name:
-            node.name = next((name for name in node.output if name), "")
-    return copy
 
 
 def _layers(model: onnx.ModelProto) -> dict[NodeKey, Layer]:
