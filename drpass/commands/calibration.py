@@ -110,6 +110,9 @@ def _print(tuned: Tuned, output: Path, options: Calibration) -> None:
             f"time of a call ({report.threads} threads, batch {report.batch}): {speed.original_ms:.2f} → "
             f"{speed.rewritten_ms:.2f} ms, {speed.pairs} pairs"
         )
+    if report.joules is not None:
+        before, after = report.joules
+        console.out.print(f"energy of a call by the processor's counters: {before:.3g} → {after:.3g} J")
     for note in report.notes:
         console.out.print(f"note: {note}", markup=False)
     console.out.print(f"[bold]{report.verdict}[/]; wrote {output} in {report.seconds:.0f} s")

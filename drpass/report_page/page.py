@@ -96,6 +96,8 @@ def _figure(label: str, value: str, small: str, kind: str = "speed") -> str:
 def _facts(report: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     machine, data = report["machine"], report["data"]
     early = ", stopped by the time limit" if report["stopped_early"] else ""
+    joules = report.get("joules")
+    words = f"{joules[0]:.3g} → {joules[1]:.3g} J, by the processor's counters" if joules else ""
     return (
         ("budget", report["budget"]),
         ("machine", f"{machine['cpu']}, {machine['cores']} cores, {machine['kernels']} kernels"),
@@ -104,4 +106,5 @@ def _facts(report: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         ("held-out data", data["held_out"]),
         ("data fingerprint", f"{data['fingerprint']}, seed {data['seed']}"),
         ("tuned", f"{report['created']} in {report['seconds']:.1f} s{early}, drpass {report['drpass']}"),
+        *((("energy of a call", words),) if joules else ()),
     )

@@ -109,6 +109,8 @@ class TuningReport:
     verdict: str
     notes: tuple[str, ...]
     layers: tuple[LayerReport, ...]
+    #: Of a call of the original and of the result; None where the machine does not measure them.
+    joules: tuple[float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON and the page."""
@@ -126,6 +128,7 @@ class TuningReport:
             "data": self.about_data,
             "budget": self.budget,
             "speed": self.speed.to_dict() if self.speed else None,
+            "joules": list(self.joules) if self.joules else None,
             "judgements": {
                 "calibration": self.calibration.to_dict() if self.calibration else None,
                 "held_out": self.held_out.to_dict() if self.held_out else None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from drpass.operator.spec import ReuseParameters, Scope
+from drpass.operator.spec import TABLE_TYPES, ReuseParameters, Scope
 
 #: In standard deviations of the running input (DESIGN of the method: 1.2σ is about the coarsest that networks bear).
 STEPS = (2.0, 1.0, 0.5, 0.25, 0.125)
@@ -23,7 +23,8 @@ def ladders(batch: int) -> list[Ladder]:
     """All ladders. The scope ``batch`` is another than ``image`` only where a call has several images."""
     scopes: Sequence[Scope] = ("image", "batch") if batch > 1 else ("image",)
     grid = [
-        tuple(ReuseParameters("grid", scope, length, step) for step in STEPS)
+        tuple(ReuseParameters("grid", scope, length, step, table_type=table_type) for step in STEPS)
+        for table_type in TABLE_TYPES
         for scope in scopes
         for length in GRID_LENGTHS
     ]

@@ -206,6 +206,7 @@ class Tuning:
             },
             budget=bench.budget.describe(),
             speed=self._speed,
+            joules=bench.joules(self._chosen) if self._speed is not None else None,
             calibration=calibration,
             held_out=held_out,
             verdict=_verdict(self._speed, held_out),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -11,6 +12,8 @@ import onnx
 
 from drpass.benchmark import Ratio, bench
 from drpass.data import Batch, Data
+from drpass.energy import joules_per_call
+from drpass.execution import open_session, run
 from drpass.passes import Assignment
 from drpass.tune.budget import Budget
 from drpass.tune.journal import Journal
@@ -65,6 +68,13 @@ class Workbench:
         name = f"pairs {describe(assignment)} against {'the original' if against is None else describe(against)}"
         before, after = self.journal.once(name, measure)
         return speed_of(before, after)
+
+    def joules(self, assignment: Assignment) -> tuple[float, float] | None:
+        """Of a call of the original and of the model of an assignment, where the machine measures them."""
+        threads, feeds = self.subject.threads, self.subject.feeds[0]
+        sessions = [open_session(proto, threads=threads) for proto in (self.subject.model, self.model(assignment))]
+        before, after = (joules_per_call(functools.partial(run, session, feeds)) for session in sessions)
+        return None if before is None or after is None else (before, after)
 
     def judge(self, assignment: Assignment) -> bool:
         """Whether the model of an assignment keeps the budget on the calibration part, with a margin for other data."""
