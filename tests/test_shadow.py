@@ -68,3 +68,16 @@ def test_exact_setting_has_rounding_errors_and_no_clusters() -> None:
 def test_layers_that_are_not_asked_for_are_left_out() -> None:
     found = measure_errors(two_layers(), {KEYS[1]: GRID}, [{"x": alike(1)}], 1)
     assert list(found) == KEYS[1:]
+
+
+def test_largest_ratio_is_of_any_instance_but_not_of_those_over_the_guard() -> None:
+    original = model(
+        [node("Conv", ["x", "w"], ["y"], "only")], {"x": [3, 4, 4, 4]}, {"y": None}, {"w": random_array(32, 4, 1, 1)}
+    )
+    x = np.zeros((3, 4, 4, 4), np.float32)
+    x[0, :, :, 2:] = 5.0  # two clusters
+    x[1] = np.arange(4, dtype=np.float32)  # four
+    x[2] = 3 * np.arange(16, dtype=np.float32).reshape(4, 4)  # one for every pixel or two
+    setting = ReuseParameters("grid", "image", 4, 0.25, table_type="float", max_remaining_ratio=0.3)
+    found = measure_errors(original, {("", "only"): setting}, [{"x": x}], 1)
+    assert found["", "only"].largest_ratio == pytest.approx(4 / 16)

@@ -61,8 +61,9 @@ def _options(bench: Workbench, exact: Exact, gaining: Sequence[NodeKey], data: D
     for key in gaining:
         if not bench.clock.within(0.75):
             break
-        trials = with_guards(exact.times.trials[key], exact.times.reference[key])
+        trials = exact.times.trials[key]
         exact.times.trials[key] = with_effects(bench.subject, exact.assignment, key, trials, data, bench.journal)
+        exact.times.trials[key] = with_guards(exact.times.trials[key], exact.times.reference[key])
         options[key] = [Option(exact.assignment[key], exact.times.reference[key], 0.0)]
         for trial in exact.times.gaining(key):
             options[key].append(Option(trial.parameters, trial.milliseconds or math.inf, trial.effect))

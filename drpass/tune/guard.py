@@ -10,12 +10,15 @@ from statistics import median
 from drpass.operator.spec import ReuseParameters
 from drpass.tune.report import Trial
 
+#: Other data of the same kind has groups with somewhat more clusters.
+_MARGIN = 1.25
+
 
 def with_guards(trials: Sequence[Trial], reference_ms: float) -> list[Trial]:
     """The trials of one layer with limits of r_c for other data than was tuned on.
 
     Along a ladder r_c and time grow together; where the time passes ``reference_ms`` is the r_c to stop at. The limit
-    is never below the r_c of a group that was clustered while this was measured, so that what was measured holds.
+    stays above the r_c of every group that was clustered while this was measured, so that what was measured holds.
     """
     guarded = []
     for trial in trials:
@@ -25,8 +28,7 @@ def with_guards(trials: Sequence[Trial], reference_ms: float) -> list[Trial]:
             if _ladder(other) == _ladder(trial) and other.remaining_ratios and other.milliseconds is not None
         ]
         limit = trial.parameters.max_remaining_ratio
-        seen = max((ratio for ratio in trial.remaining_ratios if ratio <= limit), default=0.0)
-        wanted = min(limit, max(break_even(points, reference_ms), seen))
+        wanted = min(limit, max(break_even(points, reference_ms), _MARGIN * trial.largest_ratio))
         # Rounded up to percent, for people; not by what is left of a sum of binary fractions.
         percent = max(1, math.ceil(round(100 * wanted, 6)))
         parameters = replace(trial.parameters, max_remaining_ratio=min(limit, percent / 100))

@@ -17,7 +17,8 @@ class Trial:
 
     ``milliseconds``: of one call inside the rewritten network, None where it was not timed; ``error``: relative rms
     error of the layer's result on the original's activations; ``effect``: expected share of that in the relative rms
-    error of the model's outputs; ``remaining_ratios``: r_c of every sub-vector group, empty where nothing clusters.
+    error of the model's outputs; ``remaining_ratios``: r_c of every sub-vector group, empty where nothing clusters;
+    ``largest_ratio``: of any group in any scope instance that was clustered.
     """
 
     parameters: ReuseParameters
@@ -25,6 +26,7 @@ class Trial:
     error: float
     effect: float
     remaining_ratios: tuple[float, ...] = ()
+    largest_ratio: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

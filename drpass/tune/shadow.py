@@ -32,10 +32,12 @@ from drpass.tensors import Array, Feeds
 @dataclass(frozen=True)
 class LayerError:
     """``error``: sqrt(sum d² / sum r²) of the layer's result. ``remaining_ratios``: clusters over pixels (rows) of each
-    sub-vector group, the mean over calls and scope instances; 1 where the guard found too many. Empty for exact."""
+    sub-vector group, the mean over calls and scope instances; 1 where the guard found too many. Empty for exact.
+    ``largest_ratio``: of any group in any instance that the guard let pass; 0 where there is none."""
 
     error: float
     remaining_ratios: tuple[float, ...]
+    largest_ratio: float
 
 
 def measure_errors(
@@ -62,6 +64,7 @@ class _Layer:
     clusters: bool
     squares: float = 0.0
     reference: float = 0.0
+    largest: float = 0.0
     ratios: list[npt.NDArray[np.float64]] = field(default_factory=list)
 
     def add(self, squares: Array, reference: Array, size: Array, clusters: Array) -> None:
@@ -70,12 +73,14 @@ class _Layer:
         instances = len(clusters)
         pixels = float(size) / self.channels / max(instances, 1)
         if instances and pixels and self.clusters:
-            ratios = np.where(clusters < 0, 1.0, clusters / pixels)
-            self.ratios.append(ratios.mean(axis=0).ravel())
+            ratios = clusters / pixels  # below 0 where the guard found too many
+            self.ratios.append(np.where(ratios < 0, 1.0, ratios).mean(axis=0).ravel())
+            self.largest = max(self.largest, float(ratios.max()))
 
     def figures(self) -> LayerError:
         error = math.sqrt(self.squares / self.reference) if self.reference > 0 else 0.0
-        return LayerError(error, tuple(np.mean(self.ratios, axis=0).tolist()) if self.ratios else ())
+        means = tuple(np.mean(self.ratios, axis=0).tolist()) if self.ratios else ()
+        return LayerError(error, means, self.largest)
 
 
 def _shadow(

@@ -64,7 +64,15 @@ def sweep(subject: Subject, base: Assignment, found: Sweep, journal: Journal, go
             times = _times(subject, {**base, **dict.fromkeys(active, setting)}, journal)
             errors = _errors(subject, dict.fromkeys(active, setting), journal)
             for key in active:
-                trial = Trial(setting, times.get(key), errors[key].error, 0.0, errors[key].remaining_ratios)
+                found_error = errors[key]
+                trial = Trial(
+                    parameters=setting,
+                    milliseconds=times.get(key),
+                    error=found_error.error,
+                    effect=0.0,
+                    remaining_ratios=found_error.remaining_ratios,
+                    largest_ratio=found_error.largest_ratio,
+                )
                 found.trials.setdefault(key, []).append(trial)
             active = [key for key in active if times.get(key, math.inf) <= WORTH_IT * found.reference[key]]
 
@@ -83,10 +91,10 @@ def _errors(
 ) -> dict[NodeKey, LayerError]:
     def measure() -> list[list[float]]:
         errors = measure_errors(subject.model, settings, subject.feeds[:_ERROR_CALLS], subject.threads)
-        return [[error.error, *error.remaining_ratios] for error in errors.values()]
+        return [[error.error, error.largest_ratio, *error.remaining_ratios] for error in errors.values()]
 
     figures = journal.once(f"errors {describe(settings)}", measure)
-    return {key: LayerError(error, tuple(ratios)) for key, (error, *ratios) in zip(settings, figures)}
+    return {key: LayerError(error, tuple(ratios), largest) for key, (error, largest, *ratios) in zip(settings, figures)}
 
 
 def describe(assignment: Assignment) -> str:
