@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 
 from drpass.benchmark import bench
-from drpass.data import Preprocess, open_data
+from drpass.data import Preprocess, open_data, open_split
 from drpass.difference import diff
 from drpass.errors import DrpassError
 from drpass.explanation import explain
@@ -19,21 +19,27 @@ from drpass.operator.spec import ReuseParameters
 from drpass.plan_file import Plan
 from drpass.rewrite import RewriteResult, Verdict, rewrite
 from drpass.runtime import get_library_path, session, session_options
+from drpass.tensors import input_specs
+from drpass.tune import Budget, Tuning
 from drpass.validation import validate
 
 __all__ = [
+    "Budget",
     "DrpassError",
     "Plan",
     "Preprocess",
     "ReuseParameters",
     "RewriteResult",
+    "Tuning",
     "Verdict",
     "bench",
     "diff",
     "explain",
     "get_library_path",
     "infer",
+    "input_specs",
     "open_data",
+    "open_split",
     "rewrite",
     "session",
     "session_options",
