@@ -18,6 +18,8 @@ from drpass import model_io
 from drpass.benchmark import cores, this_machine
 from drpass.data import Data
 from drpass.data.split import Split
+from drpass.errors import DrpassError
+from drpass.external_data import check_references
 from drpass.model_check import require_valid
 from drpass.operator.spec import ReuseParameters
 from drpass.passes import Assignment, NodeKey
@@ -83,6 +85,8 @@ class Tuning:
         self._path, self._split = Path(model), split
         self._proto = model_io.load_proto(model)
         require_valid(self._proto, str(model))
+        if check_references(self._proto, str(model)):
+            raise DrpassError(f"{model} is over 2 GB, which can't be tuned yet; rewrite it without --calibrate")
         check(budget, self._proto, split.held_out)
         clock = Clock(seconds)
         feeds, batch = _timed(split.calibration)
