@@ -3,7 +3,9 @@
 #   make demo        export CifarNet, rewrite it, check it on real images and time it
 #   make test        lint, type check and all tests
 #   make bench       the table of speed and accuracy on real models (BENCH: options of bench/table.py)
-#   make bench-stages  every stage of the operator against the limits of this machine (needs libbenchmark-dev)
+#   make bench-scaling  how the speed-up grows with batch, image and channels
+#   make bench-tuning   does the tuner keep its promise: budgets on held-out data, speed against settings chosen by hand
+#   make bench-stages   every stage of the operator against the limits of this machine (needs libbenchmark-dev)
 #   make sanitize    tests of the operator under ASan, UBSan and TSan
 #   make build       .venv with drpass installed from this checkout
 #   make clean       remove what the others made
@@ -41,7 +43,7 @@ CONFIGURE = $(BIN)/cmake -S . -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/nin
 PRELOAD = $(shell c++ -print-file-name=libasan.so) $(shell c++ -print-file-name=libstdc++.so.6)
 SANITIZED_TESTS := $(wildcard tests/test_operator_*.py) tests/test_memo.py tests/test_normalization.py tests/test_stages.py
 
-.PHONY: demo test bench bench-stages sanitize build clean lint
+.PHONY: demo test bench bench-scaling bench-stages bench-tuning sanitize build clean lint
 
 build: $(VENV)/installed
 
@@ -79,6 +81,9 @@ test: lint
 
 bench: build
 	$(BIN)/python bench/table.py $(BENCH)
+
+bench-scaling bench-tuning: bench-%: build
+	$(BIN)/python bench/$*.py $(BENCH)
 
 bench-stages: build
 	$(CONFIGURE) -B build/stages -DDRPASS_BENCH=ON
