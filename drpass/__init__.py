@@ -17,6 +17,7 @@ from drpass.explanation import explain
 from drpass.inference import infer
 from drpass.operator.spec import ReuseParameters
 from drpass.plan_file import Plan
+from drpass.restoring import RestoreResult, restore
 from drpass.rewrite import RewriteResult, Verdict, rewrite
 from drpass.runtime import get_library_path, session, session_options
 from drpass.tensors import input_specs
@@ -28,6 +29,7 @@ __all__ = [
     "DrpassError",
     "Plan",
     "Preprocess",
+    "RestoreResult",
     "ReuseParameters",
     "RewriteResult",
     "Tuning",
@@ -40,6 +42,7 @@ __all__ = [
     "input_specs",
     "open_data",
     "open_split",
+    "restore",
     "rewrite",
     "session",
     "session_options",
