@@ -107,6 +107,7 @@ def test_loose_budget_clusters_what_is_quicker_and_keeps_it(original: Path, monk
     FakeClock(clusters_are_quick, monkeypatch)
     tuned = tune(original, Budget(min_sqnr=8.0))
     assert methods(tuned) == {"first": "grid", "second": "grid", "last": "kept"}
+    assert not tuned.report.stopped_early
     report = validate(original, tuned.result.to_proto(), split().held_out)
     assert report.outputs[0].errors.sqnr_db >= 8.0
     assert tuned.report.held_out is not None

@@ -139,6 +139,8 @@ class Tuning:
             notes.append(f"{SLOWER}: {_words(exact.speed)} with exact operators")
         bench.say("judging on held-out data")
         held_out = self._judged(exact, notes)
+        if bench.clock.cut_short:
+            notes.append("not everything was tried in the time given; more of it (--time) may find a faster model")
         report = self._report(held_out, notes, why)
         plan = self._plan(self._chosen, self._about(report))
         result = rewrite(self._path, plan=plan)
@@ -198,7 +200,7 @@ class Tuning:
             model=str(self._path),
             created=time.strftime("%Y-%m-%d %H:%M"),
             seconds=round(bench.clock.spent, 1),
-            stopped_early=not bench.clock.within(0.6),
+            stopped_early=bench.clock.cut_short,
             machine=this_machine(),
             threads=bench.subject.threads,
             batch=bench.subject.batch,

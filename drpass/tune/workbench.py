@@ -30,18 +30,21 @@ _PAIRS, _FEWEST_PAIRS, _PAIR_SECONDS = 40, 7, 8.0
 
 @dataclass
 class Clock:
-    """The time that the user gives."""
+    """The time that the user gives. ``cut_short``: something was left out because too much of it was spent."""
 
     seconds: float
     begin: float = field(default_factory=time.monotonic)
+    cut_short: bool = False
 
     @property
     def spent(self) -> float:
         return time.monotonic() - self.begin
 
     def within(self, share: float) -> bool:
-        """Whether less than this share of the time is spent."""
-        return self.spent < share * self.seconds
+        """Whether less than this share of the time is spent; ask only before something that is left out if not."""
+        left = self.spent < share * self.seconds
+        self.cut_short = self.cut_short or not left
+        return left
 
 
 @dataclass
