@@ -1,9 +1,11 @@
 """The table of what drpass reaches: speed against the untouched model, and the quality beside it.
 
     python bench/table.py [--quick] [--rows NAME,...] [--threads 1,2] [--out docs/performance.md]
+    python bench/table.py --rows-file bench/tuned.toml --out docs/performance.md --section tuned
 
-Rows are in rows.toml. Data and models are found through DRPASS_DATA and DRPASS_MODELS; a row whose data or model is
-not there says so. Exit status: 0 measured (whether or not goals are met), 2 bad input.
+Rows are in rows.toml; tuned.toml has those whose settings are plans of the tuner. Data and models are found through
+DRPASS_DATA and DRPASS_MODELS; a row whose data or model is not there says so. Exit status: 0 measured (whether or not
+goals are met), 2 bad input.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows-file", type=Path, default=Path(__file__).with_name("rows.toml"))
     parser.add_argument("--work", type=Path, default=REPOSITORY / "build" / "table", help="folder for the models")
     parser.add_argument("--out", type=Path, help="Markdown file whose measured section is replaced")
+    parser.add_argument("--section", default="table", help="name of that section")
     return parser.parse_args(arguments)
 
 
@@ -65,7 +68,7 @@ def _run(options: argparse.Namespace) -> None:
     text = report(*measure_all(rows, Workshop(options.work), Effort(threads, options.quick)))
     print(text)
     if options.out:
-        document.write_sections(options.out, {"table": text})
+        document.write_sections(options.out, {options.section: text})
 
 
 def measure_all(

@@ -1,30 +1,23 @@
-"""Models of TensorFlow and Keras to ONNX files, by tf2onnx, and the check that they still compute the same.
+"""Models of frameworks to ONNX files, by their front ends, and the check that both still compute the same.
 
-Needs the extra ``export``.
+Needs the extra ``export``, or ``torch`` for PyTorch.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from drpass.errors import DrpassError
-from drpass.export_check import SAMPLES, Comparison, compare
+from drpass.export_check import SAMPLES, Comparison, compare, tolerance
 from drpass.files import atomic_output, refuse_same_file
-from drpass.frameworks import IMAGE_RANK, FrameworkModel, import_tensorflow, load_source, one_line
+from drpass.frontends import FrameworkModel, Request, front_end
+from drpass.frontends.conversion import converting
+from drpass.frontends.model import type_name
 from drpass.tensors import TensorSpec
-
-#: Those that tf2onnx writes reliably.
-OPSETS = (17, 18)
-#: Largest difference, as a share of the largest value of an output, that rounding is taken to explain: of a model in
-#: float, and of one that computes in half precision somewhere (11 bits, hence 1e-3 in a single operation).
-TOLERANCE, HALF_TOLERANCE = 1e-3, 1e-2
 
 
 @dataclass(frozen=True)
@@ -32,8 +25,9 @@ class ExportReport:
     """What was written and how it was checked.
 
     ``max_error``: largest absolute difference between an output of ONNX Runtime and of the framework.
-    ``max_relative_error``: the same as a share of the largest absolute value of that output.
-    ``checked_on``: the data of that comparison, in words.
+    ``max_relative_error``: the same as a share of the largest absolute value of that output (of its range, if it has
+    8 bits). ``framework_spread``: how far apart two kinds of kernels of the framework itself are, by the same measure
+    (0 where it has but one). ``checked_on``: the data of that comparison, in words. All four are None without one.
     """
 
     source: str
@@ -43,49 +37,62 @@ class ExportReport:
     size: int
     inputs: list[TensorSpec]
     outputs: list[TensorSpec]
-    checked_on: str
-    max_error: float
-    max_relative_error: float
+    checked_on: str | None
+    max_error: float | None
+    max_relative_error: float | None
+    framework_spread: float | None
 
 
 def export(
     source: str | Path,
     output: str | Path,
     *,
-    opset: int = 17,
+    opset: int | None = None,
     weights: str | Path | None = None,
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
     batch: int | None = None,
     nhwc: bool = False,
+    check: bool = True,
     overwrite: bool = False,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> ExportReport:
     """Write ``source`` as an ONNX file and compare the two on real pictures where the model takes pictures.
 
-    ``source``: a named network, a Keras file (.keras, .h5) or a SavedModel folder. ``weights``: an .npz file instead
-    of the trained weights of a named network. ``batch``: a fixed first dimension (None: as in the model, usually
-    open). Inputs and outputs of four dimensions, ``[N, H, W, C]`` in the framework, become ``[N, C, H, W]`` unless
-    ``nhwc``. ``on_step`` is told what is being done.
+    ``source``: see docs/export.md. ``opset``: None means the oldest that the front end writes. ``weights``: an .npz
+    file instead of the trained weights of a named network. ``inputs``, ``outputs``: names of tensors of a graph of
+    TensorFlow 1 (empty: found). ``batch``: a fixed first dimension (None: as in the model, usually open). Inputs and
+    outputs of four dimensions that are ``[N, H, W, C]`` in the framework become ``[N, C, H, W]`` unless ``nhwc``.
+    ``check``: whether to compare. ``on_step`` is told what is being done.
 
     Raises DrpassError if the source can't be loaded or converted, if the file can't be written, or if the outputs
-    differ by more than :data:`TOLERANCE`; then nothing is written.
+    differ by more than rounding explains (see `drpass.export_check`); then nothing is written.
     """
     output = Path(output)
-    if opset not in OPSETS:
-        raise DrpassError(f"opset must be one of {', '.join(map(str, OPSETS))}, not {opset}")
+    request = Request(str(source), None if weights is None else Path(weights), tuple(inputs), tuple(outputs))
     if batch is not None and batch < 1:
         raise DrpassError(f"the batch must be at least 1, not {batch}")
     if output.is_dir():
         raise DrpassError(f"{output} is a folder; give the name of a file")
-    refuse_same_file(output, [Path(source)], overwrite)
+    refuse_same_file(output, [request.path], overwrite)
+    found = front_end(request)
+    opset = found.opsets[0] if opset is None else opset
+    if opset not in found.opsets:
+        raise DrpassError(f"for {found.kind}, opset must be one of {', '.join(map(str, found.opsets))}, not {opset}")
     with atomic_output(output) as temporary:
         on_step(f"loading {source}")
-        model = load_source(source, None if weights is None else Path(weights))
-        on_step(f"converting {model.name}")
-        model = _with_batch(model, batch)
+        model = found.load(request)
+        if batch is not None:
+            model = model.with_batch(batch)
+        on_step(f"converting {model.name} to opset {opset}")
         proto = _convert(model, opset, nhwc)
-        on_step("comparing with the framework")
-        comparison = compare(model, _serialize(proto), nhwc)
-        _refuse_difference(model, proto, comparison)
+        temporary.write_bytes(_serialize(proto))
+        comparison = None
+        if check:
+            on_step("comparing with the framework")
+            comparison = compare(model, proto, temporary, nhwc)
+            _refuse_difference(model, proto, comparison)
+        on_step(f"writing {output}")
         _name_batch(model, proto, comparison)
         temporary.write_bytes(_serialize(proto))
         size = temporary.stat().st_size
@@ -97,88 +104,22 @@ def export(
         size=size,
         inputs=_described(proto.graph.input),
         outputs=_described(proto.graph.output),
-        checked_on=comparison.checked_on,
-        max_error=comparison.max_error,
-        max_relative_error=comparison.max_relative_error,
+        checked_on=comparison.checked_on if comparison else None,
+        max_error=comparison.max_error if comparison else None,
+        max_relative_error=comparison.max_relative_error if comparison else None,
+        framework_spread=comparison.framework_spread if comparison else None,
     )
-
-
-def _with_batch(model: FrameworkModel, batch: int | None) -> FrameworkModel:
-    """Fix the first dimension of all inputs."""
-    if batch is None:
-        return model
-    tensorflow = import_tensorflow()
-    specs = []
-    for spec in model.inputs:
-        if not spec.shape.rank or spec.shape[0] not in (None, batch):
-            raise DrpassError(f"the input '{spec.name}' of {model.name} has shape {spec.shape}: no batch of {batch}")
-        specs.append(tensorflow.TensorSpec([batch, *spec.shape[1:]], spec.dtype, name=spec.name))
-    return replace(model, inputs=specs)
 
 
 def _convert(model: FrameworkModel, opset: int, nhwc: bool) -> Any:
     """The ONNX ModelProto. Raises DrpassError, with the framework's or tf2onnx's own words, if it can't be made."""
     import onnx
-    import tf2onnx
 
-    moved = model.channels_last_inputs(nhwc)
-    with _errors_of_tf2onnx() as errors:
-        try:
-            frozen = _freeze(model)
-            names = {tensor.name: spec.name for tensor, spec in zip(frozen.inputs, model.inputs)}
-            names |= {tensor.name: name for tensor, name in zip(frozen.outputs, model.outputs)}
-            proto, _ = tf2onnx.convert.from_graph_def(
-                frozen.graph.as_graph_def(add_shapes=True),
-                name=model.name,
-                input_names=[tensor.name for tensor in frozen.inputs],
-                output_names=[tensor.name for tensor in frozen.outputs],
-                tensors_to_rename=names,
-                opset=opset,
-                inputs_as_nchw=[tensor.name for tensor in frozen.inputs if names[tensor.name] in moved],
-                outputs_as_nchw=[
-                    tensor.name
-                    for tensor in frozen.outputs
-                    if tensor.shape.rank == IMAGE_RANK and model.channels_last_outputs(nhwc)
-                ],
-            )
-            onnx.checker.check_model(proto)
-        except Exception as error:  # TensorFlow and tf2onnx raise whatever the graph makes them raise
-            reason = errors[0] if errors else error
-            raise DrpassError(f"{model.name} can't be converted: {one_line(reason)}") from error
+    with converting(model.name):
+        proto = model.convert(opset, nhwc)
+        gc.collect()  # converters leave whole graphs behind in cycles
+        onnx.checker.check_model(proto)
     return proto
-
-
-def _freeze(model: FrameworkModel) -> Any:
-    """A concrete function of the inputs alone: variables, and tensors that the function holds, become constants.
-
-    (``tf2onnx.convert.from_function`` would make inputs of such tensors.)
-    """
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    traced = import_tensorflow().function(model.function, autograph=False).get_concrete_function(*model.inputs)
-    return convert_variables_to_constants_v2(traced, lower_control_flow=False, aggressive_inlining=True)
-
-
-@contextmanager
-def _errors_of_tf2onnx() -> Iterator[list[str]]:
-    """Collects what tf2onnx logs as an error instead of raising it; keeps its and TensorFlow's log off the terminal."""
-    errors: list[str] = []
-
-    class Collect(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.levelno >= logging.ERROR and record.name.startswith("tf2onnx"):
-                errors.append(record.getMessage())
-
-    handler = Collect()
-    loggers = [logging.getLogger(name) for name in ("tf2onnx", "tensorflow")]
-    before = [(logger.propagate, list(logger.handlers)) for logger in loggers]
-    for logger in loggers:
-        logger.propagate, logger.handlers = False, [handler]
-    try:
-        yield errors
-    finally:
-        for logger, (propagate, handlers) in zip(loggers, before):
-            logger.propagate, logger.handlers = propagate, handlers
 
 
 def _serialize(proto: Any) -> bytes:
@@ -191,27 +132,24 @@ def _serialize(proto: Any) -> bytes:
 
 
 def _refuse_difference(model: FrameworkModel, proto: Any, comparison: Comparison) -> None:
-    from onnx import TensorProto
-
-    half = any(tensor.data_type == TensorProto.FLOAT16 for tensor in proto.graph.initializer)
-    tolerance = HALF_TOLERANCE if half else TOLERANCE
-    if not comparison.max_relative_error <= tolerance:
+    most = max(tolerance(proto), comparison.framework_spread)
+    if not comparison.max_relative_error <= most:
         raise DrpassError(
             f"the ONNX model differs from {model.name}: relative error {comparison.max_relative_error:.3g} in the "
-            f"output '{comparison.worst_output}', but rounding explains at most {tolerance:g}; try another --opset"
+            f"output '{comparison.worst_output}', but rounding explains at most {most:g}; try another --opset"
         )
 
 
-def _name_batch(model: FrameworkModel, proto: Any, comparison: Comparison) -> None:
+def _name_batch(model: FrameworkModel, proto: Any, comparison: Comparison | None) -> None:
     """Call the open first dimension ``batch`` in inputs, and in outputs where it was seen to follow."""
-    open_inputs = {spec.name for spec in model.inputs if spec.shape.rank and spec.shape[0] is None}
+    open_inputs = {spec.name for spec in model.inputs if spec.shape and spec.shape[0] is None}
     for value in proto.graph.input:
         if value.name in open_inputs:
             value.type.tensor_type.shape.dim[0].dim_param = "batch"
     for value in proto.graph.output:
         dims = value.type.tensor_type.shape.dim
         is_open = open_inputs and dims and not dims[0].HasField("dim_value")
-        if is_open and comparison.shapes[value.name][0] == SAMPLES:
+        if is_open and comparison is not None and comparison.shapes[value.name][0] == SAMPLES:
             dims[0].dim_param = "batch"
 
 
@@ -221,7 +159,7 @@ def _described(values: Any) -> list[TensorSpec]:
     found = []
     for value in values:
         tensor = value.type.tensor_type
-        element = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
+        element = type_name(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
         shape = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim)
-        found.append(TensorSpec(value.name, {"float32": "float", "float64": "double"}.get(element, element), shape))
+        found.append(TensorSpec(value.name, element, shape))
     return found

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,13 +13,20 @@ from drpass.data.dataset import Batch
 from drpass.data.preprocess import Preprocess
 from drpass.data.sources import PHOTOGRAPHS, RANDOM, open_data
 from drpass.errors import DrpassError
-from drpass.frameworks import IMAGE_RANK, FrameworkModel, import_tensorflow, one_line
+from drpass.frontends import IMAGE_RANK, FrameworkModel, one_line
+from drpass.frontends.conversion import quiet
 from drpass.tensors import Array, TensorSpec, input_specs, output_specs
 
 #: Samples where the model leaves the batch open: a size that a fixed dimension rarely has by chance.
 SAMPLES = 3
+#: Largest difference, as a share of the largest value of an output, that rounding is taken to explain: of a model in
+#: float; of one that computes in half precision somewhere (11 bits, hence 1e-3 in a single operation); of one whose
+#: values are rounded to 8 bits between operations (where two ways to round differ in a tie, by 4e-3 of the range).
+TOLERANCE, HALF_TOLERANCE, QUANTISED_TOLERANCE = 1e-3, 1e-2, 2e-2
 #: Stands for an open dimension that is no batch, where the data is random.
 _OPEN_SIDE = 16
+_STEPS = 255.0  # between the values of 8 bits
+_QUANTISING = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
 
 
 @dataclass(frozen=True)
@@ -24,19 +34,22 @@ class Comparison:
     """How far apart they are.
 
     ``max_error``: largest absolute difference over all outputs. ``max_relative_error``: the same as a share of the
-    largest absolute value of its output, and ``worst_output`` where that is. ``checked_on``: the data, in words.
-    ``shapes``: of the outputs, for :data:`SAMPLES` samples where the batch is open.
+    largest absolute value of its output (of the range of 8 bits, if that is larger and it has 8 bits), and
+    ``worst_output`` where that is. ``framework_spread``: how far apart, by that measure, two kinds of kernels of the
+    framework itself are (0 where it has but one): a deep network of 8 bits can carry a rounding very far.
+    ``checked_on``: the data, in words. ``shapes``: of the outputs, for :data:`SAMPLES` samples where the batch is open.
     """
 
     max_error: float
     max_relative_error: float
     worst_output: str
+    framework_spread: float
     checked_on: str
     shapes: dict[str, tuple[int, ...]]
 
 
-def compare(model: FrameworkModel, onnx_model: bytes, nhwc: bool) -> Comparison:
-    """Run one batch through both. ``nhwc``: the ONNX model keeps pictures channels last.
+def compare(model: FrameworkModel, proto: Any, path: Path, nhwc: bool) -> Comparison:
+    """Run one batch through both. ``path``: where ``proto`` is written. ``nhwc``: it keeps pictures channels last.
 
     Raises DrpassError if one of them can't be run.
     """
@@ -45,26 +58,42 @@ def compare(model: FrameworkModel, onnx_model: bytes, nhwc: bool) -> Comparison:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # fatal: everything else arrives as an exception
     try:
-        session = ort.InferenceSession(onnx_model, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         batch, description = _data(model, input_specs(session))
         got = dict(zip((spec.name for spec in output_specs(session)), session.run(None, batch.feeds)))
     except DrpassError:
         raise
     except Exception as error:  # ONNX Runtime has a dozen exception types of its own
         raise DrpassError(f"ONNX Runtime can't run what became of {model.name}: {one_line(error)}") from error
+    del session
     try:
-        expected = _run_framework(model, batch, nhwc)
-    except Exception as error:  # TensorFlow too
-        raise DrpassError(f"TensorFlow can't run {model.name} on {description}: {one_line(error)}") from error
-    errors = {name: _difference(got[name], expected[name]) for name in expected}
+        with quiet():
+            expected = _run_framework(model, model.run, batch, nhwc)
+            otherwise = _run_framework(model, model.run_otherwise, batch, nhwc) or expected
+    except Exception as error:  # frameworks too
+        raise DrpassError(f"the framework can't run {model.name} on {description}: {one_line(error)}") from error
+    ranges = _ranges(proto)
+    errors = {name: _difference(got[name], expected[name], ranges.get(name, 0.0)) for name in expected}
+    spread = max(_difference(otherwise[name], expected[name], ranges.get(name, 0.0))[1] for name in expected)
     worst = max(errors, key=lambda name: errors[name][1])
     return Comparison(
         max_error=max(error for error, _ in errors.values()),
         max_relative_error=errors[worst][1],
         worst_output=worst,
+        framework_spread=spread,
         checked_on=description,
         shapes={name: array.shape for name, array in expected.items()},
     )
+
+
+def tolerance(proto: Any) -> float:
+    """The largest relative error that the rounding of this onnx.ModelProto explains."""
+    from onnx import TensorProto
+
+    if any(node.op_type in _QUANTISING for node in proto.graph.node):
+        return QUANTISED_TOLERANCE
+    half = any(tensor.data_type == TensorProto.FLOAT16 for tensor in proto.graph.initializer)
+    return HALF_TOLERANCE if half else TOLERANCE
 
 
 def _data(model: FrameworkModel, specs: list[TensorSpec]) -> tuple[Batch, str]:
@@ -88,22 +117,45 @@ def _settled(axis: int, dim: int | str | None) -> int:
     return SAMPLES if axis == 0 else _OPEN_SIDE
 
 
-def _run_framework(model: FrameworkModel, batch: Batch, nhwc: bool) -> dict[str, Array]:
-    """The outputs of the framework by name, channels where the ONNX model has them."""
-    tensorflow = import_tensorflow()
-    moved = model.channels_last_inputs(nhwc)
+def _run_framework(
+    model: FrameworkModel, run: Callable[[Sequence[Array]], list[Array] | None], batch: Batch, nhwc: bool
+) -> dict[str, Array]:
+    """The outputs of the framework by name, channels where the ONNX model has them; none if ``run`` has none."""
+    moved = model.moved_inputs(nhwc)
     arrays = {spec.name: batch.feeds[spec.name] for spec in model.inputs}
-    tensors = [
-        tensorflow.constant(array.transpose(0, 2, 3, 1) if name in moved else array) for name, array in arrays.items()
-    ]
-    outputs = {name: np.asarray(tensor) for name, tensor in zip(model.outputs, model.function(*tensors))}
-    if not model.channels_last_outputs(nhwc):
+    inputs = [array.transpose(0, 2, 3, 1) if name in moved else array for name, array in arrays.items()]
+    outputs = dict(zip(model.outputs, run([np.ascontiguousarray(array) for array in inputs]) or []))
+    if not model.moves_outputs(nhwc):
         return outputs
     return {name: array.transpose(0, 3, 1, 2) if array.ndim == IMAGE_RANK else array for name, array in outputs.items()}
 
 
-def _difference(got: Array, expected: Array) -> tuple[float, float]:
-    """Largest absolute difference, and the same as a share of the largest expected value; NaN equals NaN."""
+def _ranges(proto: Any) -> Mapping[str, float]:
+    """For outputs of 8 bits, and those that a DequantizeLinear makes of 8 bits: how far apart their ends are."""
+    from onnx import TensorProto, numpy_helper
+
+    bytes_ = (TensorProto.INT8, TensorProto.UINT8)
+    producers = {name: node for node in proto.graph.node for name in node.output}
+    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
+    ranges = {}
+    for value in proto.graph.output:
+        node = producers.get(value.name)
+        while node is not None and node.op_type in ("Transpose", "Reshape", "Identity"):
+            node = producers.get(node.input[0])
+        if value.type.tensor_type.elem_type in bytes_:
+            ranges[value.name] = _STEPS
+        elif node is not None and node.op_type == "DequantizeLinear" and len(node.input) == 3:
+            scale, zero = (constants.get(name) for name in node.input[1:])
+            if scale is not None and zero is not None and zero.data_type in bytes_:
+                ranges[value.name] = _STEPS * float(np.max(numpy_helper.to_array(scale)))
+    return ranges
+
+
+def _difference(got: Array, expected: Array, spread: float) -> tuple[float, float]:
+    """Largest absolute difference, and the same as a share of the largest expected value; NaN equals NaN.
+
+    ``spread``: taken instead of the largest value where it is larger.
+    """
     if got.shape != expected.shape:
         return float("inf"), float("inf")
     left, right = got.astype(np.float64), expected.astype(np.float64)
@@ -112,5 +164,5 @@ def _difference(got: Array, expected: Array) -> tuple[float, float]:
         error = float(np.max(np.where(same, 0.0, np.abs(left - right)), initial=0.0))
     if not error <= np.finfo(np.float64).max:
         return float("inf"), float("inf")
-    largest = float(np.max(np.abs(right), where=np.isfinite(right), initial=0.0))
-    return error, error / largest if error else 0.0
+    largest = max(spread, float(np.max(np.abs(right), where=np.isfinite(right), initial=0.0)))
+    return error, error / largest if error and largest else error

@@ -15,8 +15,11 @@ pytest.importorskip("tf2onnx", reason="needs the extra export")
 from drpass.data.preprocess import Preprocess
 from drpass.data.sources import open_data
 from drpass.export import export
-from drpass.frameworks import import_tensorflow
+from drpass.frontends.tensorflow_function import import_tensorflow
 from drpass.networks import build_network, preprocessing_path, weights_path
+from drpass.operator.spec import ReuseParameters
+from drpass.restoring import restore
+from drpass.rewrite import rewrite
 from drpass.tensors import input_specs
 
 tf = import_tensorflow()
@@ -104,3 +107,24 @@ def test_trained_weights_reach_their_accuracy_on_the_test_images(exported: Path)
         right += int(np.sum(np.argmax(logits, axis=1) == batch.labels))
     assert data.n == 5000
     assert right / data.n >= 0.78
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"parameters": ReuseParameters()}, {"parameters": ReuseParameters(method="exact"), "memo_bytes": 1 << 20}],
+)
+def test_rewriting_again_changes_nothing_and_restoring_gives_the_bits_of_the_original(
+    exported: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    first = rewrite(exported, **options)
+    first.save(tmp_path / "fast.onnx")
+    for again in (rewrite(tmp_path / "fast.onnx", **options), rewrite(tmp_path / "fast.onnx", plan=first.plan())):
+        again.save(tmp_path / "again.onnx")
+        assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "fast.onnx").read_bytes()
+    restore(tmp_path / "fast.onnx").save(tmp_path / "back.onnx")
+    images = np.random.default_rng(0).normal(size=(4, 3, 32, 32)).astype(np.float32)
+    outputs = []
+    for path in (exported, tmp_path / "back.onnx"):
+        session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+        outputs.append(session.run(None, {session.get_inputs()[0].name: images})[0])
+    np.testing.assert_array_equal(outputs[1], outputs[0])

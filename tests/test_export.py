@@ -21,7 +21,7 @@ import keras
 from drpass import export as export_module
 from drpass.commands.export import command
 from drpass.export import ExportReport, export
-from drpass.frameworks import import_tensorflow
+from drpass.frontends.tensorflow_function import import_tensorflow
 from drpass.networks import models_folder, save_weights
 
 tf = import_tensorflow()
@@ -255,7 +255,7 @@ def _onnx_file(folder: Path) -> Path:
         (_lambda_keras, "can't be loaded as a Keras model.*Lambda"),
         (_folder_of_something, "is not a SavedModel"),
         (_damaged_saved_model, "can't be loaded as a SavedModel"),
-        (_onnx_file, "is not a Keras model file"),
+        (_onnx_file, "is none of these: .*SavedModel folder"),
     ],
 )
 def test_source_that_is_no_model_is_refused(make: Any, message: str, tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_option_out_of_range_is_refused(options: dict[str, Any], message: str, t
 
 
 def test_weights_for_a_file_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DrpassError, match="only for a named network"):
+    with pytest.raises(DrpassError, match="--weights is for a named network"):
         export(tmp_path / "model.keras", tmp_path / "out.onnx", weights="other.npz")
 
 

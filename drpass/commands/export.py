@@ -1,4 +1,4 @@
-"""``drpass export``: a model of TensorFlow or Keras to an ONNX file."""
+"""``drpass export``: a model of another framework to an ONNX file."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ EXAMPLES = """
 
     drpass export saved_model_folder model.onnx --batch 1 --nhwc
 
+    drpass export model.tflite model.onnx
+
+    drpass export frozen.pb model.onnx --inputs image --outputs probabilities
+
+    drpass export network.py:make model.onnx
+
     drpass export --list
 """
 
@@ -24,21 +30,32 @@ EXAMPLES = """
 def command(
     source: Annotated[
         str | None,
-        typer.Argument(help="A named network, a Keras file (.keras, .h5) or a SavedModel folder."),
+        typer.Argument(
+            help="A named network, a Keras file (.keras, .h5), a SavedModel folder, a TFLite file, a frozen graph "
+            "(.pb), a checkpoint of TensorFlow 1 (its prefix), or file.py:function that returns a PyTorch module and "
+            "example inputs."
+        ),
     ] = None,
     output: Annotated[Path | None, typer.Argument(metavar="OUT.onnx", help="The file to write.")] = None,
-    opset: Annotated[int, typer.Option(help="17 or 18.")] = 17,
+    opset: Annotated[
+        int | None, typer.Option(help="17 or 18, for PyTorch 18 to 23; the oldest if not given.", show_default=False)
+    ] = None,
     weights: Annotated[
         Path | None,
         typer.Option(help="An .npz file instead of the trained weights of a named network."),
     ] = None,
+    inputs: Annotated[
+        str, typer.Option(help="Tensors that a graph of TensorFlow 1 takes, by comma; found if not given.")
+    ] = "",
+    outputs: Annotated[str, typer.Option(help="Tensors that it gives, by comma; found if not given.")] = "",
     batch: Annotated[int | None, typer.Option(help="Fix the batch at this size instead of leaving it open.")] = None,
     nhwc: Annotated[bool, typer.Option("--nhwc", help="Keep pictures channels last, as in the framework.")] = False,
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Compare with the framework on real data.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Allow OUT.onnx to be SOURCE itself.")] = False,
     list_networks: Annotated[bool, typer.Option("--list", help="List the named networks and stop.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Convert a model of TensorFlow or Keras to ONNX, and check that both compute the same."""
+    """Convert a model of TensorFlow, Keras, TFLite or PyTorch to ONNX, and check that both compute the same."""
     if list_networks:
         _print_networks(json)
         return
@@ -55,8 +72,11 @@ def command(
             output,
             opset=opset,
             weights=weights,
+            inputs=_names(inputs),
+            outputs=_names(outputs),
             batch=batch,
             nhwc=nhwc,
+            check=check,
             overwrite=overwrite,
             on_step=status.update,
         )
@@ -69,11 +89,20 @@ def command(
     for kind, specs in (("input", report.inputs), ("output", report.outputs)):
         for spec in specs:
             console.out.print(f"  {kind:6} {spec.describe()}", markup=False)
+    if report.checked_on is None:
+        console.out.print("  not compared with the framework")
+        return
     console.out.print(
         f"  against the framework: max error {report.max_error:.2g}, relative {report.max_relative_error:.2g}, "
         f"on {report.checked_on}",
         markup=False,
     )
+    if report.framework_spread:
+        console.out.print(f"  two kinds of kernels of the framework itself differ by {report.framework_spread:.2g}")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _print_networks(json: bool) -> None:
