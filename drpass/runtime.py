@@ -51,6 +51,11 @@ def kernel_set() -> str:
     return name
 
 
+def has_cuda() -> bool:
+    """Whether the operator library was built with kernels for CUDA."""
+    return bool(ctypes.CDLL(get_library_path()).drpass_has_cuda())
+
+
 def session_options(threads: int | None = None) -> ort.SessionOptions:
     """Options with the operator library registered and every graph optimisation on.
 
@@ -83,6 +88,11 @@ def session(
     import onnxruntime as ort
 
     wanted = list(providers or ["CPUExecutionProvider"])
+    if wanted[0] == "CUDAExecutionProvider" and not has_cuda():
+        raise DrpassError(
+            "the operator library was built without CUDA, so CUDAExecutionProvider would leave its nodes to the CPU: "
+            "install the CUDA toolkit (nvcc) and build drpass again"
+        )
     source = model if isinstance(model, bytes) else os.fspath(model)
     if isinstance(source, str) and not os.path.isfile(source):
         raise DrpassError(f"{source}: no such file")

@@ -1,0 +1,39 @@
+#include "ort/cuda.h"
+
+#include "ort/attributes.h"
+
+namespace drpass {
+
+StreamMemory::StreamMemory(const OrtKernelContext* context, OrtAllocator* allocator)
+    : context_(context), allocator_(allocator) {
+  Ort::ThrowOnError(Ort::GetApi().AllocatorGetInfo(allocator, &info_));
+}
+
+void* StreamMemory::allocate(size_t bytes) {
+  void* block = nullptr;
+  Ort::ThrowOnError(Ort::GetApi().KernelContext_GetScratchBuffer(context_, info_, bytes, &block));
+  if (!block) throw std::bad_alloc();
+  return block;
+}
+
+CudaDeepReuseGemmKernel::CudaDeepReuseGemmKernel(const OrtKernelInfo* info)
+    : name_(node_name(info)), parameters_(read_parameters(info)), allocator_(default_allocator(info)) {}
+
+OrtStatus* CudaDeepReuseGemmKernel::ComputeV2(OrtKernelContext* raw) noexcept {
+  return run_guarded(kDeepReuseGemm, name_, [&] {
+    Ort::KernelContext context(raw);
+    const BoundCall call = bind(parameters_, context);
+    with_device(raw, allocator_.get(),
+                [&](cuda::Device device) { cuda::compute(parameters_, call.geometry, call.tensors, device); });
+  });
+}
+
+void Lrn::launch(const Parameters& parameters, const Call& call, cuda::Device device) {
+  cuda::local_response_normalization(parameters, call.images, call.channels, call.pixels, call.x, call.y, device);
+}
+
+void Pool::launch(const Parameters& parameters, const Call& call, cuda::Device device) {
+  cuda::pool(parameters, call.geometry, call.x, call.y, device);
+}
+
+}  // namespace drpass
