@@ -39,7 +39,7 @@ CONFIGURE = $(BIN)/cmake -S . -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/nin
 
 # Sanitizers must be in the process before Python is; with them libstdc++, so that they find its functions.
 PRELOAD = $(shell c++ -print-file-name=libasan.so) $(shell c++ -print-file-name=libstdc++.so.6)
-SANITIZED_TESTS := $(wildcard tests/test_operator_*.py) tests/test_memo.py tests/test_normalization.py
+SANITIZED_TESTS := $(wildcard tests/test_operator_*.py) tests/test_memo.py tests/test_normalization.py tests/test_stages.py
 
 .PHONY: demo test bench bench-stages sanitize build clean lint
 
@@ -74,6 +74,7 @@ lint: build
 	$(BIN)/mypy
 
 test: lint
+	@sh cmake/prepare_machine.sh "$(PYTHON)" browser
 	$(BIN)/pytest
 
 bench: build

@@ -1,12 +1,10 @@
-"""One convolution of a network alone: the model that holds only it, what it is fed, and its time in the network."""
+"""One convolution of a network alone: the model that holds only it, and what it is fed."""
 
 from __future__ import annotations
 
 import fnmatch
-import json
-import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -14,8 +12,7 @@ import onnx
 from drpass import model_io
 from drpass.data import Batch, Data
 from drpass.errors import DrpassError
-from drpass.execution import Model, open_session, run
-from drpass.tensors import Feeds
+from drpass.execution import open_session, run
 
 
 def find_convolution(model: onnx.ModelProto, pattern: str) -> onnx.NodeProto:
@@ -62,21 +59,3 @@ def _extract(model: onnx.ModelProto, inputs: list[str], outputs: list[str]) -> o
         model_io.save(model, whole)
         onnx.utils.extract_model(str(whole), str(part), inputs, outputs)
         return onnx.load(part)
-
-
-def node_milliseconds(model: Model, names: Sequence[str], feeds: Sequence[Feeds], threads: int) -> float:
-    """Median time of a node's kernel over the feeds, by ONNX Runtime's profile of the whole network.
-
-    ``names``: the node's and those of its results, which ONNX Runtime names a convolution in its own layout for. The
-    first feed warms up. Raises DrpassError if there is no such kernel.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        session = open_session(model, threads=threads, profile=str(Path(folder, "profile")))
-        for entry in feeds:
-            run(session, entry)
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    kernels = {f"{name}{suffix}_kernel_time" for name in names for suffix in ("", "_nchwc")}
-    times: list[float] = [event["dur"] / 1000 for event in events if event["name"] in kernels]
-    if len(times) != len(feeds):
-        raise DrpassError(f"ONNX Runtime's profile has {len(times)} runs of {names[0]!r}, not {len(feeds)}")
-    return statistics.median(times[1:])

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,8 +22,9 @@ from drpass.data import Data, Preprocess, open_data
 from drpass.errors import DrpassError
 from drpass.execution import open_session
 from drpass.export import export
+from drpass.profile import kernel_times, original_names, time_of
 from drpass.rewrite import rewrite
-from drpass.tensors import TensorSpec, input_specs
+from drpass.tensors import Feeds, TensorSpec, input_specs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -135,7 +136,7 @@ def measure(row: Row, workshop: Workshop, effort: Effort) -> Measured:
 def _classes(row: Row, workshop: Workshop) -> Subject:
     original = workshop.original(row)
     rewritten = workshop.rewritten(original, row.rewrite)
-    timed = _labelled(row, original, row.batch, _TIMED_BATCHES * row.batch)
+    timed = labelled(row, original, row.batch, _TIMED_BATCHES * row.batch)
     return Subject(original, rewritten, timed, lambda: _judge_labelled(row, workshop, original, rewritten))
 
 
@@ -145,14 +146,14 @@ def _layer(row: Row, workshop: Workshop) -> Subject:
     node = layer.find_convolution(proto, row.node)
     original = workshop.cut(network, row.node)
     rewritten = workshop.rewritten(original, row.rewrite, only=node.name)
-    data = _labelled(row, network, row.batch, _TIMED_BATCHES * row.batch)
+    data = labelled(row, network, row.batch, _TIMED_BATCHES * row.batch)
     replaced = workshop.rewritten(network, row.rewrite, only=node.name)
     whole = workshop.rewritten(network, row.rewrite)
 
     def notes() -> list[str]:
         feeds = [batch.feeds for batch in data.batches()]
-        names = [node.name, node.output[0], layer.result_of(proto, node)]
-        before, after = (layer.node_milliseconds(model, names, feeds, 1) for model in (network, whole))
+        names = original_names(proto, node)
+        before, after = (_kernel_time(model, names, feeds) for model in (network, whole))
         return [
             f"{row.title}: timed alone, as a model of one node fed with real activations in NCHW. Inside the network, "
             f"by ONNX Runtime's profile (1 thread): {before:.3f} → {after:.3f} ms, {before / after:.2f}"
@@ -160,6 +161,14 @@ def _layer(row: Row, workshop: Workshop) -> Subject:
 
     judge = functools.partial(_judge_labelled, row, workshop, network, replaced)
     return Subject(original, rewritten, layer.activations(proto, node, data), judge, notes)
+
+
+def _kernel_time(model: Path, names: Sequence[str], feeds: Sequence[Feeds]) -> float:
+    """Milliseconds of a node inside a network, with one thread."""
+    found = time_of(kernel_times(model, feeds, 1), names)
+    if found is None:
+        raise DrpassError(f"ONNX Runtime's profile of {model.name} has no {names[0]!r}")
+    return found
 
 
 def _pictures(row: Row, workshop: Workshop) -> Subject:
@@ -199,11 +208,12 @@ _SUBJECTS: dict[str, Callable[[Row, Workshop], Subject]] = {
 
 
 def _judge_labelled(row: Row, workshop: Workshop, original: Path, rewritten: Path) -> Quality:
-    data = _labelled(row, original, row.judge_batch or row.batch, row.images or None)
+    data = labelled(row, original, row.judge_batch or row.batch, row.images or None)
     return workshop.judge_once(original, rewritten, data, row.max_loss)
 
 
-def _labelled(row: Row, model: Path, batch: int, limit: int | None) -> Data:
+def labelled(row: Row, model: Path, batch: int, limit: int | None) -> Data:
+    """The pictures of a row with their labels."""
     return _open_once(row.data, row.preprocess, model, batch, limit)
 
 

@@ -9,8 +9,7 @@ from typing import Any, Literal, get_args
 
 from drpass.errors import DrpassError
 from drpass.files import read_toml
-from drpass.operator.spec import ReuseParameters
-from drpass.rewrite import check_parameters
+from drpass.operator.spec import ReuseParameters, check_parameters
 
 Kind = Literal["classes", "pictures", "layer", "film"]
 Motion = Literal["pan", "brighten", "still"]

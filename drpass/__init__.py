@@ -13,20 +13,24 @@ from drpass.benchmark import bench
 from drpass.data import Preprocess, open_data
 from drpass.difference import diff
 from drpass.errors import DrpassError
+from drpass.explanation import explain
 from drpass.inference import infer
 from drpass.operator.spec import ReuseParameters
+from drpass.plan_file import Plan
 from drpass.rewrite import RewriteResult, Verdict, rewrite
 from drpass.runtime import get_library_path, session, session_options
 from drpass.validation import validate
 
 __all__ = [
     "DrpassError",
+    "Plan",
     "Preprocess",
     "ReuseParameters",
     "RewriteResult",
     "Verdict",
     "bench",
     "diff",
+    "explain",
     "get_library_path",
     "infer",
     "open_data",

@@ -42,6 +42,11 @@ class Machine:
     load_after: float | None
 
 
+def this_machine(load_before: float | None = None) -> Machine:
+    """As it is now. Raises DrpassError if there is no operator library."""
+    return Machine(_cpu(), cores(), runtime.kernel_set(), load_before, _load())
+
+
 class Ratio(NamedTuple):
     """Time of the original over time of another: above 1 the other is faster. Median and quartiles of the pairs."""
 
@@ -149,7 +154,7 @@ def bench(
     """
     if runs < 1 or warmup < 0 or not threads:
         raise DrpassError("there must be at least 1 run, 0 warm-up runs and one number of threads")
-    kernels, load = runtime.kernel_set(), _load()
+    load = _load()
     source = as_data(data, input_specs(open_session(original, provider, threads[0])))
     batches = _held(source)
     steps = len(threads) * (warmup + runs)
@@ -174,7 +179,7 @@ def bench(
         batch=max(batch.samples for batch in batches),
         inputs=len(batches),
         provider=provider,
-        machine=Machine(_cpu(), _cores(), kernels, load, _load()),
+        machine=this_machine(load),
         timings=timings,
         rivals_left_out=left_out,
     )
@@ -239,7 +244,7 @@ def _load() -> float | None:
         return None
 
 
-def _cores() -> int:
+def cores() -> int:
     """Those that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

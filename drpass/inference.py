@@ -6,6 +6,7 @@ import json
 import tempfile
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,11 +60,12 @@ def infer(
             if placement is None:  # one run tells
                 placement = _placement(Path(session.end_profiling()))
     names = [spec.name for spec in output_specs(session)]
-    outputs = {name: _joined(name, list(parts)) for name, parts in zip(names, zip(*results))}
+    outputs = {name: joined(name, parts) for name, parts in zip(names, zip(*results))}
     return InferenceResult(source.describe(), samples, placement or {}, outputs)
 
 
-def _joined(name: str, parts: list[Array]) -> Array:
+def joined(name: str, parts: Sequence[Array]) -> Array:
+    """An output of several batches as one array. Raises DrpassError if their samples differ in size."""
     if len(parts) == 1:
         return parts[0]
     if len({part.shape[1:] for part in parts}) > 1 or not parts[0].ndim:

@@ -14,17 +14,16 @@ import onnx_ir as ir
 from drpass import model_io, passes
 from drpass.errors import DrpassError
 from drpass.model_check import fault, require_valid
-from drpass.operator.spec import METHODS, SCOPES, TABLE_TYPES, ReuseParameters
+from drpass.operator.spec import LARGEST_MEMO, ReuseParameters, check_parameters
 from drpass.passes import EXACT, Selection, Verdict
+from drpass.plan_file import Plan
+from drpass.replay import annotate, plan_of, require_fit
 from drpass.shape_inference import infer_shapes
 
 __all__ = ["ReuseParameters", "RewriteReport", "RewriteResult", "Verdict", "rewrite"]
 
 #: In every report of a model that was changed.
 UNCHECKED = "accuracy was NOT checked; compare both models on real data (drpass validate)"
-
-#: Of the attribute memo_bytes.
-LARGEST_MEMO = 1 << 36
 
 #: What a model may be given as.
 ModelLike = str | os.PathLike[str] | onnx.ModelProto | ir.Model
@@ -35,7 +34,8 @@ class RewriteReport:
     """What was done: a verdict for every Conv, Gemm and MatMul in graph order, then LRN, then every pool in a chain."""
 
     verdicts: tuple[Verdict, ...]
-    parameters: ReuseParameters
+    #: None: every node has its own, from a plan.
+    parameters: ReuseParameters | None
     #: What the user should know besides.
     notes: tuple[str, ...] = ()
 
@@ -47,7 +47,7 @@ class RewriteReport:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
-            "parameters": self.parameters.attributes(),
+            "parameters": self.parameters.attributes() if self.parameters else None,
             "replaced": self.replaced,
             "kept": len(self.verdicts) - self.replaced,
             "nodes": [verdict.to_dict() for verdict in self.verdicts],
@@ -62,6 +62,14 @@ class RewriteResult:
     model: ir.Model
     report: RewriteReport
     _proto: onnx.ModelProto = field(repr=False)
+    _settings: Plan = field(repr=False)
+
+    def plan(self) -> Plan:
+        """The plan that says what was done: with it, `rewrite` makes the same bytes of the same original.
+
+        Raises DrpassError if nodes of one name were not treated alike.
+        """
+        return self._settings if self.report.parameters is None else plan_of(self.report.verdicts, self._settings)
 
     def to_proto(self) -> onnx.ModelProto:
         """The rewritten model as a protobuf message (a copy)."""
@@ -84,6 +92,7 @@ def rewrite(
     shapes: Mapping[str, Sequence[int]] | None = None,
     chains: bool = True,
     memo_bytes: int = 0,
+    plan: Plan | None = None,
 ) -> RewriteResult:
     """Replace Conv, Gemm and MatMul by DeepReuseGemm nodes that absorb what follows, and LRN by the library's own.
 
@@ -99,71 +108,65 @@ def rewrite(
         shapes: sizes of inputs with symbolic dimensions, by input name; used for the decisions only.
         chains: let replaced neighbours hand each other tensors in blocks of 16 channels, pools between them included.
         memo_bytes: memory in which a session keeps results of exact convolutions from call to call; pays on films.
+        plan: a choice for every node; takes the place of all arguments but ``shapes``. Nodes that it does not name are
+            kept, and nodes that it replaces carry what it knows about them (`drpass.replay`).
 
     Raises:
-        DrpassError: the model can't be read or is not valid ONNX, or an argument names something that is not there.
+        DrpassError: the model can't be read or is not valid ONNX, an argument names something that is not there, or
+            the plan does not fit the model.
     """
+    selection = Selection(tuple(include), tuple(exclude), tuple(op_types))
+    if plan is not None and (parameters or selection != Selection() or not chains or memo_bytes):
+        raise DrpassError(
+            "a plan says everything: parameters, include, exclude, op_types, chains and memo can't be given with it"
+        )
     if parameters is not None:
         check_parameters(parameters)
-    if not 0 <= memo_bytes <= LARGEST_MEMO:
-        raise DrpassError(f"memo_bytes can't be {memo_bytes}; it must be in 0 to {LARGEST_MEMO}")
-    proto, name = _message(model)
+    settings = plan or Plan((), chains, memo_bytes)
+    if not 0 <= settings.memo_bytes <= LARGEST_MEMO:
+        raise DrpassError(f"memo_bytes can't be {settings.memo_bytes}; it must be in 0 to {LARGEST_MEMO}")
+    proto, name = message_of(model)
     require_valid(proto, name)
     strict_fault = fault(proto, strict=True)
     working = model_io.to_ir(proto, name)
-    selection = Selection(tuple(include), tuple(exclude), tuple(op_types))
+    if plan is not None:
+        annotate(working, plan)
     certain = infer_shapes(working)
-    example = infer_shapes(working, shapes) if shapes else certain
     done = passes.transform(
-        working, example, selection, parameters, certain=certain, chains=chains, memo_bytes=memo_bytes
+        working,
+        infer_shapes(working, shapes) if shapes else certain,
+        selection,
+        plan.assignment() if plan else parameters,
+        certain=certain,
+        chains=settings.chains,
+        memo_bytes=settings.memo_bytes,
     )
-    report = RewriteReport(tuple(done.verdicts), parameters or EXACT)
+    if plan is not None:
+        require_fit(plan, done.verdicts)
+    report = RewriteReport(tuple(done.verdicts), None if plan else parameters or EXACT)
     if not report.replaced:
-        return RewriteResult(model_io.to_ir(proto, name), report, proto)
+        return RewriteResult(model_io.to_ir(proto, name), report, proto, settings)
     result = model_io.to_proto(working)
     if message := fault(result, strict=not strict_fault):
         raise AssertionError(f"the rewritten model is not valid: {message}")
-    notes = [UNCHECKED]
-    if done.blocked_values:
-        notes.insert(0, f"values in NCHW16c, whose shapes differ from those in the original: {done.blocked_values}")
+    notes = _notes(done, settings.memo_bytes, strict_fault)
+    return RewriteResult(working, replace(report, notes=notes), result, settings)
+
+
+def _notes(done: passes.Transformed, memo_bytes: int, strict_fault: str) -> tuple[str, ...]:
+    notes = []
     if memo_bytes:
-        notes.insert(0, f"nodes that keep results from call to call: {done.memos}, in up to {memo_bytes >> 20} MiB")
+        notes.append(f"nodes that keep results from call to call: {done.memos}, in up to {memo_bytes >> 20} MiB")
+    if done.blocked_values:
+        notes.append(f"values in NCHW16c, whose shapes differ from those in the original: {done.blocked_values}")
+    notes.append(UNCHECKED)
     if strict_fault:
         notes.append(f"the original does not pass strict shape inference, nor need the result ({strict_fault})")
-    return RewriteResult(working, replace(report, notes=tuple(notes)), result)
+    return tuple(notes)
 
 
-def check_parameters(parameters: ReuseParameters) -> ReuseParameters:
-    """The parameters, if they are in the ranges of docs/operator.md; else DrpassError says which is not."""
-    ranges = {
-        "method": parameters.method in METHODS,
-        "scope": parameters.scope in SCOPES,
-        "sub_vector_length": 1 <= parameters.sub_vector_length < 2**31,
-        "step": 0.0 < parameters.step < float("inf"),
-        "hash_bits": 1 <= parameters.hash_bits <= 64,
-        "seed": -(2**63) <= parameters.seed < 2**63,
-        "table_type": parameters.table_type in TABLE_TYPES,
-        "max_remaining_ratio": 0.0 < parameters.max_remaining_ratio <= 1.0,
-    }
-    for name, valid in ranges.items():
-        if not valid:
-            raise DrpassError(f"{name} can't be {getattr(parameters, name)!r}; it must be {_RANGES[name]}")
-    return parameters
-
-
-_RANGES = {
-    "method": "exact, lsh or grid",
-    "scope": "image or batch",
-    "sub_vector_length": "1 or more",
-    "step": "a positive number (in units of the standard deviation of the input)",
-    "hash_bits": "in 1 to 64",
-    "seed": "a 64-bit integer",
-    "table_type": "float or int16",
-    "max_remaining_ratio": "in (0, 1]",
-}
-
-
-def _message(model: ModelLike) -> tuple[onnx.ModelProto, str]:
+def message_of(model: ModelLike) -> tuple[onnx.ModelProto, str]:
+    """A copy of the model as a protobuf message, and what to call it in errors. Raises DrpassError."""
     if isinstance(model, onnx.ModelProto):
         copy = onnx.ModelProto()
         copy.CopyFrom(model)

@@ -12,6 +12,7 @@
 #include "core/engine.h"
 #include "core/hyperplanes.h"
 #include "core/memo.h"
+#include "core/stages.h"
 #include "core/winograd.h"
 
 namespace {
@@ -75,7 +76,7 @@ struct Case {
     outputs = size(geometry.y_shape);
   }
 
-  std::vector<float> run(Executor& executor, Memo* memo) const {
+  std::vector<float> run(Executor& executor, Memo* memo, StageTimes* stages) const {
     std::vector<float> y(static_cast<size_t>(outputs));
     HeapMemory memory;
     Tensors tensors;
@@ -83,24 +84,28 @@ struct Case {
     tensors.w = w.data();
     tensors.bias = bias.data();
     tensors.y = y.data();
-    compute(parameters, geometry, tensors, *choose_kernels(), hyperplanes.data(), memo, executor, memory);
+    compute(parameters, geometry, tensors, *choose_kernels(), hyperplanes.data(), memo, executor, memory, stages);
     return y;
   }
 
-  // How many callers at once, which share a memo where there is one, got other bytes than one thread without it.
+  // How many callers at once, which share a memo where there is one and have their stages measured, got other bytes
+  // than one thread with neither.
   int differences() const {
     SerialExecutor serial;
-    const std::vector<float> expected = run(serial, nullptr);
+    const std::vector<float> expected = run(serial, nullptr, nullptr);
     std::unique_ptr<Memo> memo;
     if (parameters.memo_bytes) memo = std::make_unique<Memo>(parameters.memo_bytes, winograd_result_size(parameters));
+    StageTimes stages("node");
     std::atomic<int> different{0};
     std::vector<std::thread> callers;
     for (int i = 0; i < kCallers; ++i)
       callers.emplace_back([&] {
         ThreadExecutor executor;
-        const std::vector<float> y = run(executor, memo.get());
+        const std::vector<float> y = run(executor, memo.get(), &stages);
         if (std::memcmp(y.data(), expected.data(), y.size() * sizeof(float))) ++different;
       });
+    collect_stages(true);  // clears while they run
+    collected_stages();
     for (std::thread& caller : callers) caller.join();
     return different;
   }

@@ -153,9 +153,6 @@ def test_layer_is_cut_out_with_its_relu_and_fed_what_the_network_feeds_it() -> N
     cut = run(open_session(alone), batch.feeds)[0]
     whole = run(open_session(network), {"x": x})[0]
     np.testing.assert_allclose(cut.mean(axis=(2, 3)), whole, rtol=1e-5)
-    assert layer.node_milliseconds(network, ["conv2", "c", "d"], 3 * [{"x": x}], 1) > 0
-    with pytest.raises(DrpassError, match="0 runs of 'none'"):
-        layer.node_milliseconds(network, ["none"], 3 * [{"x": x}], 1)
 
 
 @pytest.mark.parametrize("pattern", ["conv*", "none"])

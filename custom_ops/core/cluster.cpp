@@ -147,20 +147,25 @@ class Clusterer {
     for (int64_t image = 0; image < instance_.images; ++image)
       for (int64_t pixel = 0; pixel < pixels; pixel += kBlock) {
         const int64_t count = pixels - pixel < kBlock ? pixels - pixel : kBlock;
-        const float* const* planes = reader_.read(instance_.first_image + image, pixel, count);
-        if (!sign(planes, count) || !assign(planes, count, ids + image * pixels + pixel)) return result;
+        const float* const* planes = sign(image, pixel, count);
+        if (!planes || !assign(planes, count, ids + image * pixels + pixel)) return result;
       }
     return mean();
   }
 
  private:
-  bool sign(const float* const* planes, int64_t count) {
+  // The pixels whose signatures are in halves_ then; null where one of `grid` does not fit (docs/operator.md, step 5).
+  const float* const* sign(int64_t image, int64_t pixel, int64_t count) {
+    const StageTimer timer(call_.stages, Stage::hash);
     const Parameters& p = call_.parameters;
+    const float* const* planes = reader_.read(instance_.first_image + image, pixel, count);
+    bool fits = true;
     if (p.method == Method::grid)
-      return call_.kernels.grid_signature(planes, reader_.length(), count, 1.0f / edge_, halves_.data());
-    call_.kernels.lsh_signature(planes, reader_.length(), count, call_.hyperplanes, p.sub_vector_length, p.hash_bits,
-                                halves_.data());
-    return true;
+      fits = call_.kernels.grid_signature(planes, reader_.length(), count, 1.0f / edge_, halves_.data());
+    else
+      call_.kernels.lsh_signature(planes, reader_.length(), count, call_.hyperplanes, p.sub_vector_length, p.hash_bits,
+                                  halves_.data());
+    return fits ? planes : nullptr;
   }
 
   bool assign(const float* const* planes, int64_t count, int32_t* ids) {
@@ -236,6 +241,7 @@ float cell_edge(const Call& call, const Instance& instance, Executor& executor) 
   const int64_t channels = call.geometry.channels;
   Scratch<double> variances(call.memory, channels);
   executor.run(channels, [&](size_t channel) {
+    const StageTimer timer(call.stages, Stage::hash);
     variances[channel] = channel_variance(call, instance, static_cast<int64_t>(channel));
   });
   double sum = 0;
@@ -245,6 +251,7 @@ float cell_edge(const Call& call, const Instance& instance, Executor& executor) 
 
 Clusters find_clusters(const Call& call, const Instance& instance, int64_t group, int64_t sub_group, float edge,
                        int32_t* ids) {
+  const StageTimer timer(call.stages, Stage::cluster);
   const Method method = call.parameters.method;
   if (method == Method::grid && !std::isnormal(edge)) return Clusters();
   const bool one_word = method == Method::lsh || call.geometry.sub_vector_size(sub_group) <= 4;

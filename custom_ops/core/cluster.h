@@ -4,6 +4,7 @@
 #include "core/kernels/kernel_set.h"
 #include "core/memo.h"
 #include "core/resources.h"
+#include "core/stages.h"
 #include "core/tensors.h"
 
 namespace drpass {
@@ -18,6 +19,7 @@ struct Call {
   const float* tap_sums;     // 16-bit tables: sum_tap_magnitudes() of the weights
   Memo* memo;                // results of the dense part that are kept from call to call; may be absent
   Memory& memory;
+  StageTimes* stages;  // where time goes; absent unless someone asks
 };
 
 // One scope instance: images [first_image, first_image + images), whose pixels are numbered through.

@@ -19,6 +19,7 @@ DensePart make_dense_part(const Call& call, int64_t group, const Clusters* clust
   part.weights = weights;
   if (part.count == 0 || part.count == channels) return part;
 
+  const StageTimer timer(call.stages, Stage::gemm);
   part.packed = Scratch<float>(call.memory, panels * part.panel_stride);
   float* target = part.packed.data();
   for (int64_t row = 0; row < panels * taps; ++row)
@@ -31,6 +32,7 @@ DensePart make_dense_part(const Call& call, int64_t group, const Clusters* clust
 void dense_tile(const Call& call, const Instance& instance, const Tile& tile, int64_t group, const DensePart& part,
                 int64_t first_panel, int64_t panels, float* acc, int64_t ld, const Epilogue* finish) {
   const Geometry& g = call.geometry;
+  const StageTimer timer(call.stages, Stage::gemm);
   const int64_t depth = g.taps() * part.count;
   if (depth == 0) return std::fill(acc, acc + tile.count * ld, 0.0f);
   const std::unique_ptr<Patch> patch = make_patch(call, instance, tile, group, part.channels.data(), part.count);

@@ -23,6 +23,7 @@ void find_all_clusters(const Call& call, const Instance& instance, int64_t group
   executor.run(sub_groups, [&](size_t k) {
     Scratch<int32_t> ids(call.memory, pixels);
     result.clusters[k] = find_clusters(call, instance, group, k, edge, ids.data());
+    const StageTimer timer(call.stages, Stage::cluster);
     if (result.clusters[k].count > 0) grid.fill(ids.data(), result.rows.data() + k * grid.size());
   });
   for (int64_t k = 0; k < sub_groups; ++k)
@@ -61,6 +62,13 @@ void run_exact(const Call& call, Executor& executor) {
     run_dense(call, all, group, make_dense_part(call, group, none.data()), executor);
 }
 
+void count_clusters(const Call& call, const Instance& instance, int64_t group, const Clustering& clustering) {
+  const Geometry& g = call.geometry;
+  for (int64_t k = 0; k < g.sub_groups(); ++k)
+    call.stages->add_clusters(group * g.sub_groups() + k, g.groups * g.sub_groups(), clustering.clusters[k].count,
+                              instance.images * g.pixels());
+}
+
 void run_scope(const Call& call, int64_t scope, Executor& executor) {
   const Geometry& g = call.geometry;
   const Instance instance{scope * g.scope_images(), g.scope_images()};
@@ -73,6 +81,7 @@ void run_scope(const Call& call, int64_t scope, Executor& executor) {
     if (call.tensors.stats)
       for (int64_t k = 0; k < g.sub_groups(); ++k)
         call.tensors.stats[(scope * g.groups + group) * g.sub_groups() + k] = clustering.clusters[k].count;
+    if (call.stages) count_clusters(call, instance, group, clustering);
     const DensePart dense = make_dense_part(call, group, clustering.clusters.data());
     if (clustering.reuse.empty())
       run_dense(call, instance, group, dense, executor);
@@ -81,15 +90,8 @@ void run_scope(const Call& call, int64_t scope, Executor& executor) {
   }
 }
 
-}  // namespace
-
-void compute(const Parameters& parameters, const Geometry& geometry, const Tensors& tensors, const KernelSet& kernels,
-             const float* hyperplanes, Memo* memo, Executor& executor, Memory& memory) {
-  const bool narrow = parameters.method != Method::exact && parameters.table_type == TableType::int16;
-  const std::vector<float> tap_sums = narrow ? sum_tap_magnitudes(geometry, tensors.w) : std::vector<float>();
-  const Call call{parameters, geometry, tensors, kernels, hyperplanes, narrow ? tap_sums.data() : nullptr, memo, memory};
-  if (parameters.method == Method::exact) return run_exact(call, executor);
-  const int64_t scopes = geometry.scopes();
+void run_scopes(const Call& call, Executor& executor) {
+  const int64_t scopes = call.geometry.scopes();
   if (scopes >= kScopesToSpread) {
     executor.run(scopes, [&](size_t scope) {
       SerialExecutor serial;
@@ -98,6 +100,27 @@ void compute(const Parameters& parameters, const Geometry& geometry, const Tenso
   } else {
     for (int64_t scope = 0; scope < scopes; ++scope) run_scope(call, scope, executor);
   }
+}
+
+// 16-bit tables: sum_tap_magnitudes() of the weights; else empty.
+std::vector<float> prepare_scales(const Parameters& p, const Geometry& g, const Tensors& tensors, StageTimes* stages) {
+  if (p.method == Method::exact || p.table_type != TableType::int16) return {};
+  const StageTimer timer(stages, Stage::gemm);
+  return sum_tap_magnitudes(g, tensors.w);
+}
+
+}  // namespace
+
+void compute(const Parameters& parameters, const Geometry& geometry, const Tensors& tensors, const KernelSet& kernels,
+             const float* hyperplanes, Memo* memo, Executor& executor, Memory& memory, StageTimes* stages) {
+  const StageTimer timer(stages, Stage::rest);
+  TimedExecutor timed(executor, stages);
+  Executor& threads = stages ? static_cast<Executor&>(timed) : executor;
+  const std::vector<float> tap_sums = prepare_scales(parameters, geometry, tensors, stages);
+  const Call call{parameters, geometry, tensors, kernels, hyperplanes, tap_sums.empty() ? nullptr : tap_sums.data(),
+                  memo, memory, stages};
+  parameters.method == Method::exact ? run_exact(call, threads) : run_scopes(call, threads);
+  if (stages) stages->add_call();
 }
 
 }  // namespace drpass

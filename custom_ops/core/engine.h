@@ -5,8 +5,9 @@
 
 namespace drpass {
 
-// Computes Y (and stats). Outputs do not depend on how `executor` spreads the work.
+// Computes Y (and stats). Outputs depend neither on how `executor` spreads the work nor on whether stages are measured.
+// stages: where the times go; null: not measured.
 void compute(const Parameters& parameters, const Geometry& geometry, const Tensors& tensors, const KernelSet& kernels,
-             const float* hyperplanes, Memo* memo, Executor& executor, Memory& memory);
+             const float* hyperplanes, Memo* memo, Executor& executor, Memory& memory, StageTimes* stages);
 
 }  // namespace drpass

@@ -79,6 +79,7 @@ class Reconstruction {
     build_tables(begin, end, panel, panels, tables.data(), views.data(), executor);
     const bool first = begin == 0 && !dense_.count, last = end == c_.reuse.size();
     executor.run(tiles_, [&](size_t index) {
+      const StageTimer timer(call_.stages, Stage::reconstruct);
       const Tile tile = tile_at(g_, instance_, index);
       Scratch<float> local(call_.memory, kept ? 0 : kTile * width);
       float* acc = kept ? kept + index * kTile * width : local.data();
@@ -101,6 +102,7 @@ class Reconstruction {
     };
     std::vector<Chunk> chunks;
     for (size_t i = begin; i < end; ++i) {
+      const StageTimer timer(call_.stages, Stage::gemm);
       const int64_t k = c_.reuse[i], count = c_.clusters[k].count;
       views[i - begin] = {tables, c_.rows.data() + k * grid_.size()};
       std::memset(tables, 0, row_bytes);
@@ -112,6 +114,7 @@ class Reconstruction {
     }
     const int64_t tap_stride = g_.group_channels() * kPanel, panel_stride = g_.taps() * tap_stride;
     executor.run(chunks.size(), [&](size_t index) {
+      const StageTimer timer(call_.stages, Stage::gemm);
       const Chunk& chunk = chunks[index];
       const int64_t length = g_.sub_vector_size(chunk.k);
       const float* weights = call_.tensors.w + (group_ * g_.panels() + panel) * panel_stride +
@@ -124,6 +127,7 @@ class Reconstruction {
 
   // Tables of float, unless int16 was asked for and every bound is finite.
   void choose_scales() {
+    const StageTimer timer(call_.stages, Stage::gemm);
     std::vector<const float*> magnitudes;
     for (const Clusters& clusters : c_.clusters) magnitudes.push_back(clusters.magnitudes.data());
     scale_ = narrow_scales(g_, call_.tap_sums, group_, c_.reuse, magnitudes);

@@ -42,6 +42,7 @@ std::optional<Epilogue> direct_epilogue(const Call& call, const Instance& instan
 void finish_tile(const Call& call, const Instance& instance, const Tile& tile, int64_t group, int64_t first_output,
                  int64_t outputs, const float* acc, int64_t ld) {
   const Geometry& g = call.geometry;
+  const StageTimer timer(call.stages, Stage::epilogue);
   const Addend& addend = call.tensors.addend;
   const int64_t channel = group * g.group_outputs() + first_output;
   const bool blocked = g.y_layout == Layout::blocked;  // the addend has the shape of Y then

@@ -114,7 +114,7 @@ class Winograd {
       const int64_t count = all * (block + 1) / blocks - first;
       Scratch<float> room;
       const Inputs inputs = make_inputs(tiles.data() + first, count, room);
-      for (int64_t i = 0; i < count; ++i) transform_input(inputs, i);
+      transform_inputs(inputs, 0, count);
       Scratch<float> products(call_.memory, form_.points() * product_stride(count, kTaskPanels));
       for (int64_t panel = 0; panel < g_.panels(); panel += kTaskPanels) {
         const int64_t panels = std::min(kTaskPanels, g_.panels() - panel);
@@ -134,7 +134,7 @@ class Winograd {
       const Inputs inputs = make_inputs(tiles.data() + first, count, room);
       executor_.run(divide_up(count, kInputTiles), [&](size_t task) {
         const int64_t begin = static_cast<int64_t>(task) * kInputTiles;
-        for (int64_t i = begin; i < std::min(count, begin + kInputTiles); ++i) transform_input(inputs, i);
+        transform_inputs(inputs, begin, std::min(count, begin + kInputTiles));
       });
       executor_.run(divide_up(g_.panels(), kTaskPanels), [&](size_t task) {
         const int64_t panel = static_cast<int64_t>(task) * kTaskPanels;
@@ -185,6 +185,7 @@ class Winograd {
 
   void read_planes(int64_t images) {
     executor_.run(images * g_.blocks(), [&](size_t task) {
+      const StageTimer timer(call_.stages, Stage::transform);
       const int64_t image = static_cast<int64_t>(task) / g_.blocks(), block = static_cast<int64_t>(task) % g_.blocks();
       const int64_t channel = block * kPanel, count = std::min(kPanel, g_.group_channels() - channel);
       const float* x = call_.tensors.x + (instance_.first_image + first_ + image) * g_.x_image +
@@ -208,6 +209,11 @@ class Winograd {
   }
 
   int64_t outputs_of(int64_t panel) const { return std::min(kPanel, g_.group_outputs() - panel * kPanel); }
+
+  void transform_inputs(const Inputs& inputs, int64_t begin, int64_t end) const {
+    const StageTimer timer(call_.stages, Stage::transform);
+    for (int64_t slot = begin; slot < end; ++slot) transform_input(inputs, slot);
+  }
 
   void transform_input(const Inputs& inputs, int64_t slot) const {
     WinogradInput input = window_of(tile_at(inputs.tiles[slot]));
@@ -247,6 +253,7 @@ class Winograd {
     keys_.resize(static_cast<size_t>(count));
     std::vector<char> found(static_cast<size_t>(count));
     executor_.run(divide_up(count, kInputTiles), [&](size_t task) {
+      const StageTimer timer(call_.stages, Stage::memo);
       const int64_t first = static_cast<int64_t>(task) * kInputTiles;
       for (int64_t tile = first; tile < std::min(count, first + kInputTiles); ++tile) {
         const TileAt at = tile_at(tile);
@@ -268,6 +275,7 @@ class Winograd {
   void remember(const std::vector<int32_t>& tiles) {
     const int64_t count = static_cast<int64_t>(tiles.size());
     executor_.run(divide_up(count, kInputTiles), [&](size_t task) {
+      const StageTimer timer(call_.stages, Stage::memo);
       const int64_t first = static_cast<int64_t>(task) * kInputTiles;
       for (int64_t i = first; i < std::min(count, first + kInputTiles); ++i)
         call_.memo->insert(keys_[tiles[i]], [&](float* result) {
@@ -290,6 +298,7 @@ class Winograd {
   // products[point][tile][16 * panels] += inputs * weights over some channels; from zero for channel 0.
   void multiply(const Inputs& inputs, const Weights& weights, int64_t channel, int64_t channels, int64_t panels,
                 float* products) const {
+    const StageTimer timer(call_.stages, Stage::gemm);
     DenseBlock block;
     block.patch = inputs.v + channel * inputs.count;
     block.patch_stride = inputs.count * kPanel;
@@ -328,6 +337,7 @@ class Winograd {
   }
 
   void transform_weights(int64_t panel, int64_t channel, int64_t channels, float* u, int64_t point_stride) const {
+    const StageTimer timer(call_.stages, Stage::transform);
     WinogradWeights block;
     block.window = form_.window;
     block.w = dense_.weights + panel * dense_.panel_stride + channel * kPanel;
@@ -339,6 +349,7 @@ class Winograd {
   }
 
   void transform_outputs(const Inputs& inputs, int64_t panel, int64_t panels, const float* products) {
+    const StageTimer timer(call_.stages, Stage::transform);
     for (int64_t i = 0; i < inputs.count; ++i)
       for (int64_t p = 0; p < panels; ++p)
         transform_output(tile_at(inputs.tiles[i]), panel + p, products + (i * panels + p) * kPanel,

@@ -58,7 +58,7 @@ BoundCall bind(const Parameters& parameters, Ort::KernelContext& context) {
 
 DeepReuseGemmKernel::DeepReuseGemmKernel(const OrtKernelInfo* info)
     : name_(node_name(info)), parameters_(read_parameters(info)), kernels_(choose_kernels()),
-      allocator_(default_allocator(info)) {
+      allocator_(default_allocator(info)), stages_(name_) {
   if (parameters_.method == Method::lsh)
     hyperplanes_ = make_hyperplanes(parameters_.seed, parameters_.hash_bits, parameters_.sub_vector_length);
   if (parameters_.memo_bytes > 0)
@@ -75,7 +75,8 @@ void DeepReuseGemmKernel::run(OrtKernelContext* raw) const {
   if (!kernels_) return compute_reference(parameters_, geometry, tensors);
   PoolExecutor executor(raw);
   ArenaMemory memory(allocator_.get());
-  compute(parameters_, geometry, tensors, *kernels_, hyperplanes_.data(), memo_.get(), executor, memory);
+  StageTimes* stages = collects_stages() ? &stages_ : nullptr;
+  compute(parameters_, geometry, tensors, *kernels_, hyperplanes_.data(), memo_.get(), executor, memory, stages);
 }
 
 }  // namespace drpass

@@ -7,6 +7,7 @@
 #include "core/kernels/kernel_set.h"
 #include "core/memo.h"
 #include "core/resources.h"
+#include "core/stages.h"
 #include "core/tensors.h"
 #include "ort/api.h"
 #include "ort/host.h"
@@ -42,6 +43,7 @@ class DeepReuseGemmKernel {
   std::vector<float> hyperplanes_;
   OwnedAllocator allocator_;
   std::unique_ptr<Memo> memo_;  // shared by concurrent calls; it locks itself
+  mutable StageTimes stages_;   // the same
 };
 
 // The operator on the provider of a kernel class.

@@ -1,4 +1,5 @@
-// What the library exports: RegisterCustomOps, which ONNX Runtime calls, and the name of the kernels in use.
+// What the library exports: RegisterCustomOps, which ONNX Runtime calls, the name of the kernels in use, and where the
+// time of DeepReuseGemm goes.
 #include <mutex>
 
 #include "ort/deep_reuse_gemm.h"
@@ -65,4 +66,19 @@ DRPASS_EXPORT int drpass_has_cuda() {
 #else
   return 0;
 #endif
+}
+
+// Whether the calls of all sessions that begin from now on are measured; switching on forgets what was collected.
+DRPASS_EXPORT void drpass_collect_stages(int on) { drpass::collect_stages(on != 0); }
+
+// What was collected: a list of JSON, an object for every node (drpass/stages.py reads it). Empty where there is no
+// memory for it.
+DRPASS_EXPORT const char* drpass_stages() {
+  static thread_local std::string text;
+  try {
+    text = drpass::collected_stages();
+  } catch (const std::exception&) {
+    text.clear();
+  }
+  return text.c_str();
 }

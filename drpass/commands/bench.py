@@ -13,6 +13,7 @@ from drpass.errors import DrpassError
 
 if TYPE_CHECKING:
     from drpass.benchmark import BenchmarkReport
+    from drpass.stages import NodeStages
 
 EXAMPLES = """
 **Examples**
@@ -24,6 +25,8 @@ EXAMPLES = """
 `drpass bench net.onnx fast.onnx --data val.tar.xz --batch 8 --json`
 
 `drpass bench net.onnx fast.onnx --rivals`
+
+`drpass bench net.onnx fast.onnx --data photos/ --stages`
 """
 
 #: Without --limit; different inputs are timed in turn.
@@ -41,6 +44,9 @@ def command(
     rivals: Annotated[
         bool, typer.Option("--rivals", help="Also time the original under ncnn, OpenVINO and LiteRT, where installed.")
     ] = False,
+    stages: Annotated[
+        bool, typer.Option("--stages", help="Also say where the time of every DeepReuseGemm goes (cpu only).")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, with every time.")] = False,
     *,
     source: options.DataOptions,
@@ -51,22 +57,32 @@ def command(
     from drpass.benchmark import bench
     from drpass.execution import Provider
     from drpass.rivals import RIVALS
+    from drpass.stages import measure_stages
 
+    counts, data = _counts(threads), partial(source.open, default_batches=_BATCHES)
+    if stages and provider != "cpu":
+        raise DrpassError("--stages measures the operator on the CPU; leave --provider out")
     report = bench(
         original,
         rewritten,
-        partial(source.open, default_batches=_BATCHES),
-        threads=_counts(threads),
+        data,
+        threads=counts,
         runs=runs,
         warmup=warmup,
         provider=options.parse_choice("--provider", provider, Provider),
         rivals=RIVALS if rivals else (),
         show_progress=True,
     )
+    found = {count: measure_stages(original, rewritten, data, threads=count) for count in counts if stages}
     if json:
-        console.emit_json(report.to_dict())
+        per_threads = [
+            {"threads": count, "nodes": [node.to_dict() for node in nodes]} for count, nodes in found.items()
+        ]
+        console.emit_json(report.to_dict() | ({"stages": per_threads} if stages else {}))
     else:
         _print(report)
+        for count, nodes in found.items():
+            _print_stages(count, nodes)
     return 0
 
 
@@ -116,6 +132,37 @@ def _print(report: BenchmarkReport) -> None:
         console.out.print(f"{name}: left out: {escape(reason)}")
     if machine.load_before is not None and machine.load_before > machine.cores / 2:
         console.err.print("[yellow]note:[/] the machine was busy, so these times are uncertain")
+
+
+def _print_stages(threads: int, nodes: list[NodeStages]) -> None:
+    """Stages that no node has are left out."""
+    from rich.table import Table
+
+    stages = [stage for stage in nodes[0].stages_ms if any(node.stages_ms[stage] for node in nodes)]
+    clustered = any(node.remaining_ratios for node in nodes)
+    table = Table(box=None, header_style="bold")
+    table.add_column("node", overflow="fold")
+    for heading in ["original ms", "kernel ms", *(["r_c", "guarded"] if clustered else []), "thread ms", *stages]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for node in nodes:
+        clusters = [_figure(node.remaining_ratio, ".3f"), _figure(node.guarded, ".0%")] if clustered else []
+        table.add_row(
+            node.node,
+            _figure(node.original_ms, ".3f"),
+            _figure(node.kernel_ms, ".3f"),
+            *clusters,
+            f"{node.thread_ms:.3f}",
+            *(f"{node.stages_ms[stage]:.2f} {node.share(stage):4.0%}" for stage in stages),
+        )
+    console.out.print(f"Stages, {threads} thread{'s' if threads > 1 else ''}:")
+    console.out.print(table)
+    console.out.print(
+        "original, kernel: by ONNX Runtime's profile; stages: summed over threads, with their shares of the thread time"
+    )
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
 
 
 def _load(value: float | None) -> str:

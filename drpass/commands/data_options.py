@@ -16,6 +16,7 @@ from drpass.errors import DrpassError
 
 if TYPE_CHECKING:
     from drpass.data import Data, Preprocess
+    from drpass.data.split import Split
     from drpass.tensors import TensorSpec
 
 _PANEL = "Data"
@@ -30,8 +31,8 @@ DataOption = Annotated[
     str | None,
     _option(
         "--data",
-        "Picture, folder or tar archive of pictures, .npz file, `photographs` (shipped with installed packages) or "
-        "`random`. Default: photographs if the model takes pictures, else random.",
+        "Picture, folder or tar archive of pictures, .npz file, generator (`file.py:function`), `photographs` (shipped "
+        "with installed packages) or `random`. Default: photographs if the model takes pictures, else random.",
         metavar="PATH",
     ),
 ]
@@ -86,6 +87,13 @@ class DataOptions:
     seed: int
     preprocess: Preprocess
 
+    @property
+    def are_defaults(self) -> bool:
+        """Whether the user gave none that says how data is used."""
+        from drpass.data import Preprocess
+
+        return (self.labels, self.limit, self.batch, self.preprocess) == ("auto", None, None, Preprocess())
+
     def open(self, inputs: Sequence[TensorSpec], default_batches: int | None = None) -> Data:
         """The data for a model with these inputs; without --limit, ``default_batches`` batches (None: all)."""
         from drpass.data import LabelsFrom, batch_size, open_data
@@ -103,6 +111,23 @@ class DataOptions:
             limit=limit,
             batch=self.batch,
             seed=self.seed,
+        )
+
+    def split(self, inputs: Sequence[TensorSpec], held_out: int | None) -> Split:
+        """The same data in a part to calibrate with and one to judge by, of at most ``held_out`` samples."""
+        from drpass.data import LabelsFrom
+        from drpass.data.split import open_split
+        from drpass.tensors import with_shapes
+
+        return open_split(
+            self.data,
+            with_shapes(inputs, parse_shapes(self.shape)),
+            preprocess=self.preprocess,
+            labels=parse_choice("--labels", self.labels, LabelsFrom),
+            limit=self.limit,
+            batch=self.batch,
+            seed=self.seed,
+            held_out=held_out,
         )
 
 
@@ -130,14 +155,18 @@ def read_options(
 
 
 def with_data_options(command: Callable[..., int | None]) -> Callable[..., int | None]:
-    """Give a command the parameters of `read_options` in place of its parameter ``source``, which gets their result."""
-    added = inspect.signature(read_options, eval_str=True).parameters
+    """Give a command the parameters of `read_options` in place of its parameter ``source``, which gets their result.
+
+    A parameter that the command has itself stays as it declares it, and counts for both.
+    """
+    all_of_them = inspect.signature(read_options, eval_str=True).parameters
     own = inspect.signature(command, eval_str=True)
+    added = {name: parameter for name, parameter in all_of_them.items() if name not in own.parameters}
 
     @functools.wraps(command)
     def run(**values: Any) -> int | None:
-        source = read_options(**{name: values.pop(name) for name in added})
-        return command(source=source, **values)
+        source = read_options(**{name: values[name] for name in all_of_them})
+        return command(source=source, **{name: value for name, value in values.items() if name not in added})
 
     parameters = [parameter for parameter in own.parameters.values() if parameter.name != "source"]
     signature = own.replace(parameters=[*parameters, *added.values()])

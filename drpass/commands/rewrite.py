@@ -1,13 +1,16 @@
-"""``drpass rewrite``: make a model faster by deep reuse, without any data."""
+"""``drpass rewrite``: make a model faster by deep reuse, without data or tuned on it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from drpass.commands import data_options as options
 from drpass.commands.shape_option import SHAPE_HELP, parse_shapes
+from drpass.errors import DrpassError
 from drpass.operator.spec import Method, ReuseParameters, Scope, TableType
 
 if TYPE_CHECKING:
@@ -27,11 +30,23 @@ EXAMPLES = """
 `drpass rewrite upscale.onnx film.onnx --memo 1024`
 
 `drpass rewrite model.onnx one.onnx --include conv2 --method lsh -L 8 -H 12`
+
+`drpass rewrite model.onnx fast.onnx --plan plan.toml`
+
+`drpass rewrite model.onnx fast.onnx --calibrate photos/ --preprocess net.toml --budget agreement=0.995 --html why.html`
+
+`drpass rewrite model.onnx fast.onnx --calibrate val.tar --budget top1-loss=0.001 --batch 8 --threads 2 --time 20`
 """
 
 _DEFAULT = ReuseParameters()
+_TUNING = "Tuning"
 
 
+def _tuning(name: str, help_: str, metavar: str | None = None) -> Any:
+    return typer.Option(name, help=help_, rich_help_panel=_TUNING, metavar=metavar, show_default=False)
+
+
+@options.with_data_options
 def command(
     model: Annotated[Path, typer.Argument(help="The ONNX file to rewrite.", show_default=False)],
     output: Annotated[Path, typer.Argument(help="The ONNX file to write.", show_default=False)],
@@ -52,7 +67,9 @@ def command(
     hash_bits: Annotated[int, typer.Option("--hash-bits", "-H", help="lsh: number of hyperplanes.")] = (
         _DEFAULT.hash_bits
     ),
-    seed: Annotated[int, typer.Option(help="lsh: seed of the hyperplanes.")] = _DEFAULT.seed,
+    seed: Annotated[
+        int, typer.Option(help="Seed of lsh's hyperplanes, and of the parts of --calibrate.")
+    ] = _DEFAULT.seed,
     max_remaining_ratio: Annotated[
         float, typer.Option(help="Guard: a group with more clusters per pixel is computed densely.")
     ] = _DEFAULT.max_remaining_ratio,
@@ -72,18 +89,67 @@ def command(
     memo: Annotated[
         int, typer.Option(min=0, max=65536, help="MiB in which a session keeps exact results from call to call: films.")
     ] = 0,
+    plan: Annotated[
+        Path | None, typer.Option(help="A choice for every node, in a file; takes the place of the options above.")
+    ] = None,
+    plan_out: Annotated[
+        Path | None, typer.Option(help="Write what was done as a plan, to edit and apply again.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Allow the output to be the input itself.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-) -> None:
+    data: Annotated[
+        str | None,
+        _tuning(
+            "--calibrate",
+            "Choose every layer's parameters by measurement on this machine with this data: a folder or tar archive of "
+            "pictures, an .npz file, a generator (file.py:name) or `photographs`. Part of it is held out and judges.",
+            "DATA",
+        ),
+    ] = None,
+    budget: Annotated[
+        list[str] | None,
+        _tuning(
+            "--budget",
+            "What may be lost: `top1-loss=0.001`, `agreement=0.995`, `sqnr=35`, `psnr=40`, `max-rel=0.001`, "
+            "`metric-loss=X` or `exact`. Repeatable: all are kept. Default: agreement=0.995 for class scores, else "
+            "sqnr=35.",
+            "LIMIT",
+        ),
+    ] = None,
+    peak: Annotated[float | None, _tuning("--peak", "Of the signal, for psnr. Default: the output's range.")] = None,
+    metric: Annotated[
+        str | None,
+        _tuning(
+            "--metric",
+            "Your own score, higher is better: module:function, file.py:function or a command with {outputs}.",
+            "SCORE",
+        ),
+    ] = None,
+    minutes: Annotated[
+        float, _tuning("--time", "Stop after so many minutes with the best so far. Default: 10.")
+    ] = 10.0,
+    threads: Annotated[int | None, _tuning("--threads", "Of an operator in future use. Default: all cores.")] = None,
+    held_out: Annotated[
+        int | None, _tuning("--held-out", "At most this many samples judge. Default: what is left.")
+    ] = None,
+    resume: Annotated[bool, _tuning("--resume", "Go on with an interrupted run; what it measured is kept.")] = False,
+    html: Annotated[Path | None, _tuning("--html", "Write a page with table and plots.", "FILE")] = None,
+    *,
+    source: options.DataOptions,
+) -> int | None:
     """Replace convolutions and matrix products by DeepReuseGemm nodes, and say what was done to each and why.
 
     Without options nothing is approximated: convolutions that gain become exact nodes in a common layout.
     """
     from drpass import console
+    from drpass.commands.calibration import Calibration, calibrate
     from drpass.files import refuse_same_file
+    from drpass.plan_file import Plan
     from drpass.rewrite import rewrite
 
     refuse_same_file(output, [model], overwrite)
+    if plan_out is not None:
+        refuse_same_file(plan_out, [model, output], False)
     parameters = ReuseParameters(
         method=method or _DEFAULT.method,
         scope=scope,
@@ -95,7 +161,14 @@ def command(
         table_type=table_type,
     )
     # An option of the clustering asks for it.
-    clusters = method is not None or parameters != _DEFAULT
+    clusters = method is not None or parameters != replace(_DEFAULT, seed=parameters.seed)
+    if data is not None:
+        if clusters or include or exclude or op_types or plan or memo or not chains:
+            raise DrpassError("--calibrate chooses everything: leave out the options that choose nodes and parameters")
+        tuning = Calibration(budget or [], peak, metric, minutes, threads, held_out, resume, plan_out, html, json)
+        return calibrate(model, output, source, tuning)
+    if budget or metric or resume or html or not source.are_defaults:
+        raise DrpassError("options of the tuning and of its data need --calibrate DATA")
     result = rewrite(
         model,
         parameters=parameters if clusters else None,
@@ -105,16 +178,28 @@ def command(
         shapes=parse_shapes(shape),
         chains=chains,
         memo_bytes=memo << 20,
+        plan=Plan.read(plan) if plan else None,
     )
+    done = result.plan() if plan_out else None
     result.save(output)
+    if plan_out is not None and done is not None:
+        done.write(plan_out)
     if json:
         console.emit_json(result.report.to_dict())
-        return
-    report = result.report
+    else:
+        _print(result.report, model, output, plan_out)
+    return 0
+
+
+def _print(report: RewriteReport, model: Path, output: Path, plan_out: Path | None) -> None:
+    from drpass import console
+
     console.out.print(_table(report))
     console.out.print(f"{report.replaced} of {len(report.verdicts)} nodes replaced; wrote {output}", markup=False)
     for note in report.notes:
         console.out.print(f"note: {note}", markup=False)
+    if plan_out is not None:
+        console.out.print(f"the plan is {plan_out}; apply it with --plan", markup=False)
     if report.replaced:
         console.out.print(f"  drpass validate {model} {output} --data IMAGES", markup=False)
 

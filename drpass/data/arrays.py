@@ -5,11 +5,12 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from drpass.data.dataset import Batch, Data
+from drpass.data.dataset import Batch, Data, Pool, batch_size
 from drpass.data.selection import spread
 from drpass.errors import DrpassError
 from drpass.tensors import Array, Feeds, TensorSpec, check_feeds
@@ -37,39 +38,80 @@ def read_arrays(path: Path) -> Feeds:
     return loaded
 
 
-def array_data(path: Path, inputs: Sequence[TensorSpec], limit: int | None, batch: int | None) -> Data:
-    """Data of an .npz file with an array for every input, and ``labels`` (int [samples]) if there are any.
+def array_pool(path: Path, inputs: Sequence[TensorSpec], limit: int | None, batch: int | None) -> Pool:
+    """Samples of an .npz file with an array for every input, and ``labels`` (int [samples]) if there are any.
 
-    If the model leaves the first axis of all inputs open, it counts samples; otherwise the file is one run.
+    The first axis counts samples if the model leaves it open in all inputs, or fixes it to one batch of which the file
+    has several; otherwise the file is one call.
     """
     arrays = read_arrays(path)
     is_input = any(spec.name == "labels" for spec in inputs)
     labels = None if is_input else arrays.pop("labels", None)
+    lengths = {array.shape[0] if array.ndim else 1 for array in arrays.values()}
+    n = max(lengths, default=1)
+    open_batch = all(spec.shape and not isinstance(spec.shape[0], int) for spec in inputs)
+    fixed = _several_batches(inputs, lengths)
     try:
-        check_feeds(inputs, arrays)
+        check_feeds([_with_batch(spec, n) for spec in inputs] if fixed else inputs, arrays)
     except DrpassError as error:
         raise DrpassError(f"{path}: {error}") from error
-    open_batch = all(spec.shape and not isinstance(spec.shape[0], int) for spec in inputs)
-    lengths = {array.shape[0] if array.ndim else 1 for array in arrays.values()}
     if open_batch and len(lengths) != 1:
         raise DrpassError(f"{path}: the first axis counts samples, so it must be the same in all arrays")
-    n = max(lengths, default=1)
     if n == 0:
         raise DrpassError(f"{path} has no samples")
     if labels is not None and (labels.shape != (n,) or labels.dtype.kind not in "iu"):
         raise DrpassError(f"{path}: labels must be {n} whole numbers, not {labels.dtype} {list(labels.shape)}")
-    chosen = spread(n, limit or n) if open_batch else list(range(n))
+    classes = None if labels is None else labels.astype(np.int64)
+    words = "no labels" if classes is None else "labels from the file"
+    if not open_batch and not fixed:
+        whole = Batch(arrays, classes, _row_names(path, range(n)))
+        only = Data(n, f"{n} samples of {path} ({words})", classes is not None, lambda: iter([whole]), n)
+        return Pool([0], ["all"], _checksums(path), [n], 1, lambda units: only)
+    rows = spread(n, limit or n)
+    call = batch_size(inputs, batch)
+    if fixed:
+        rows = rows[: len(rows) - len(rows) % call]
+        if not rows:
+            raise DrpassError(f"a limit of {limit} samples is less than the model's batch of {call}")
 
-    def batches() -> Iterator[Batch]:
-        size = (batch or 1) if open_batch else n
-        for start in range(0, len(chosen), size):
-            rows = chosen[start : start + size]
-            feeds = {name: array[rows] for name, array in arrays.items()} if open_batch else arrays
-            names = [f"{path.name}[{row}]" for row in rows]
-            yield Batch(feeds, None if labels is None else labels[rows].astype(np.int64), names)
+    def take(units: Sequence[int]) -> Data:
+        chosen = [rows[unit] for unit in units]
 
-    words = "no labels" if labels is None else "labels from the file"
-    return Data(len(chosen), f"{len(chosen)} of {n} samples of {path} ({words})", labels is not None, batches)
+        def batches() -> Iterator[Batch]:
+            for start in range(0, len(chosen), call):
+                part = chosen[start : start + call]
+                feeds = {name: array[part] for name, array in arrays.items()}
+                yield Batch(feeds, None if classes is None else classes[part], _row_names(path, part))
+
+        description = f"{len(chosen)} of {n} samples of {path} ({words})"
+        return Data(len(chosen), description, classes is not None, batches, call if fixed else 1)
+
+    groups = [0] * len(rows) if classes is None else classes[rows].tolist()
+    return Pool(groups, [str(row) for row in rows], _checksums(path), [1] * len(rows), call, take)
+
+
+def _several_batches(inputs: Sequence[TensorSpec], lengths: set[int]) -> bool:
+    """Whether the model's inputs have one fixed batch, and all arrays the same larger multiple of it."""
+    batches = {spec.shape[0] if spec.shape else None for spec in inputs}
+    batch = next(iter(batches), None)
+    if len(batches) != 1 or len(lengths) != 1 or not isinstance(batch, int) or batch < 1:
+        return False
+    (n,) = lengths
+    return n > batch and n % batch == 0
+
+
+def _with_batch(spec: TensorSpec, n: int) -> TensorSpec:
+    return replace(spec, shape=(n, *spec.shape[1:]))
+
+
+def _row_names(path: Path, rows: Sequence[int]) -> list[str]:
+    return [f"{path.name}[{row}]" for row in rows]
+
+
+def _checksums(path: Path) -> str:
+    """Of the arrays of an .npz file that was read, as the archive lists them."""
+    with zipfile.ZipFile(path) as archive:
+        return " ".join(sorted(f"{entry.filename} {entry.file_size} {entry.CRC:08x}" for entry in archive.infolist()))
 
 
 def array_files(files: Mapping[str, Path], inputs: Sequence[TensorSpec]) -> Data:
@@ -79,7 +121,7 @@ def array_files(files: Mapping[str, Path], inputs: Sequence[TensorSpec]) -> Data
     sizes = {array.shape[0] for array in feeds.values() if array.ndim}
     names = [f"sample {index}" for index in range(sizes.pop() if len(sizes) == 1 else 1)]
     listed = ", ".join(f"{name} from {path}" for name, path in files.items())
-    return Data(len(names), listed, False, lambda: iter([Batch(feeds, None, names)]))
+    return Data(len(names), listed, False, lambda: iter([Batch(feeds, None, names)]), len(names))
 
 
 def _read_array(path: Path, name: str) -> Array:
@@ -99,7 +141,7 @@ def _read_array(path: Path, name: str) -> Array:
     return np.asarray(array)
 
 
-def random_data(inputs: Sequence[TensorSpec], limit: int | None, batch: int, seed: int) -> Data:
+def random_pool(inputs: Sequence[TensorSpec], limit: int | None, batch: int, seed: int) -> Pool:
     """``limit`` random samples (rounded up to full batches; None: one batch), the same for the same seed."""
     shapes = {spec.name: _settled(spec, batch) for spec in inputs}
     if sum(int(np.prod(shape, dtype=object)) for shape in shapes.values()) > _MAX_RANDOM_VALUES:
@@ -112,15 +154,19 @@ def random_data(inputs: Sequence[TensorSpec], limit: int | None, batch: int, see
             return generator.standard_normal(shapes[name], np.float32).astype(dtypes[name])
         return generator.integers(0, 2, shapes[name]).astype(dtypes[name])
 
-    def batches() -> Iterator[Batch]:
-        generator = np.random.default_rng(seed)
-        for run in range(runs):
-            names = [f"random {run * batch + index}" for index in range(batch)]
-            yield Batch({name: draw(generator, name) for name in shapes}, None, names)
+    def take(units: Sequence[int]) -> Data:
+        def batches() -> Iterator[Batch]:
+            for run in units:
+                generator = np.random.default_rng([seed, run])
+                names = [f"random {run * batch + index}" for index in range(batch)]
+                yield Batch({name: draw(generator, name) for name in shapes}, None, names)
 
-    n = runs * batch
-    description = f"{n} RANDOM samples (seed {seed}; floats normal, integers 0 or 1): reuse on real data will differ"
-    return Data(n, description, False, batches)
+        n = len(units) * batch
+        words = f"{n} RANDOM samples (seed {seed}; floats normal, integers 0 or 1): reuse on real data will differ"
+        return Data(n, words, False, batches, batch)
+
+    facts = [f"run {run}" for run in range(runs)]
+    return Pool([0] * runs, facts, f"random {seed} {shapes}", [batch] * runs, 1, take)
 
 
 def _settled(spec: TensorSpec, batch: int) -> tuple[int, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,18 +28,65 @@ class Batch:
     def samples(self) -> int:
         return len(self.names)
 
+    def first(self, samples: int) -> Batch:
+        """The first samples alone."""
+        feeds = {name: array[:samples] if array.ndim else array for name, array in self.feeds.items()}
+        return Batch(feeds, None if self.labels is None else self.labels[:samples], self.names[:samples])
+
 
 @dataclass(frozen=True)
 class Data:
-    """A finite, repeatable source of batches. ``n`` counts samples; ``description`` says in words what they are."""
+    """A finite, repeatable source of batches. ``n`` counts samples; ``description`` says in words what they are.
+
+    ``indivisible``: that many samples can only be run together, because the model's batch is fixed.
+    """
 
     n: int
     description: str
     has_labels: bool
     batches: Callable[[], Iterator[Batch]]
+    indivisible: int = 1
 
     def describe(self) -> str:
         return self.description
+
+    def first(self, samples: int) -> Data:
+        """The first samples alone, in as many full batches as they need if the model's batch is fixed."""
+        samples = -(-samples // self.indivisible) * self.indivisible
+        if samples >= self.n:
+            return self
+
+        def batches() -> Iterator[Batch]:
+            left = samples
+            for batch in self.batches():
+                yield batch if batch.samples <= left else batch.first(left)
+                left -= batch.samples
+                if left <= 0:
+                    return
+
+        return replace(self, n=samples, description=f"the first {samples} of {self.description}", batches=batches)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What data is made of: units that `take` puts together in the order given. A unit is a sample or, where samples
+    can't be parted, a whole call of the model.
+
+    ``groups``: the class of each unit, the same of all where there are no labels; ``facts``: of each, words that are
+    others where the unit is another; ``about``: such words of all together; ``sizes``: samples in each; ``call``: units
+    that a call takes.
+    """
+
+    groups: Sequence[Hashable]
+    facts: Sequence[str]
+    about: str
+    sizes: Sequence[int]
+    call: int
+    take: Callable[[Sequence[int]], Data]
+
+    def all(self) -> Data:
+        """Data of everything."""
+        return self.take(range(len(self.groups)))
 
 
 @dataclass(frozen=True)
@@ -129,7 +176,7 @@ def picture_data(
         if held:
             yield make(held, n)
 
-    return Data(n, description, labels is not None, batches)
+    return Data(n, description, labels is not None, batches, batch if fixed else 1)
 
 
 def fitting(preprocess: Preprocess, target: PictureInput) -> tuple[Preprocess, tuple[int, int] | None]:

@@ -83,9 +83,18 @@ def folder_reader(root: Path) -> ReadPicture:
 
 def names_in(path: Path) -> list[str]:
     """The pictures of a folder or tar archive, sorted, or the one picture that the path is."""
-    if path.is_dir():
-        return folder_names(path)
-    return [path.name] if is_picture(path.name) else tar_names(path)
+    return list(sizes_in(path))
+
+
+def sizes_in(path: Path) -> dict[str, int]:
+    """Encoded bytes of the pictures of `names_in`, in the same order."""
+    if not path.is_dir() and not is_picture(path.name):
+        return _tar_sizes(path)
+    root, names = (path, folder_names(path)) if path.is_dir() else (path.parent, [path.name])
+    try:
+        return {name: (root / name).stat().st_size for name in names}
+    except OSError as error:
+        raise DrpassError(f"can't read {error.filename}: {error.strerror}") from error
 
 
 def reader_of(path: Path, names: Iterable[str]) -> ReadPicture:
@@ -97,8 +106,15 @@ def reader_of(path: Path, names: Iterable[str]) -> ReadPicture:
 
 def tar_names(path: Path) -> list[str]:
     """Pictures in a tar archive (plain, gz, bz2 or xz), sorted. Nothing is written to disk."""
+    return list(_tar_sizes(path))
+
+
+def _tar_sizes(path: Path) -> dict[str, int]:
+    sizes: dict[str, int] = {}
     with _open_tar(path) as archive:
-        return sorted({member.name for member in _picture_members(archive, path)})
+        for member in _picture_members(archive, path):
+            sizes.setdefault(member.name, member.size)  # of several with one name the first is read
+    return dict(sorted(sizes.items()))
 
 
 def tar_reader(path: Path, names: Iterable[str]) -> ReadPicture:

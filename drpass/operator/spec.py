@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from drpass.errors import DrpassError
+
 DOMAIN = "ai.drpass"
 VERSION = 1
 OP_TYPE = "DeepReuseGemm"
@@ -68,6 +70,39 @@ class ReuseParameters:
         size = f"step={self.step:g}σ" if self.method == "grid" else f"H={self.hash_bits}"
         limit = f"r_c≤{self.max_remaining_ratio:g}"
         return f"{self.method} L={self.sub_vector_length} {size} {self.scope} {limit} {self.table_type}"
+
+
+def check_parameters(parameters: ReuseParameters) -> ReuseParameters:
+    """The parameters, if they are in the ranges of docs/operator.md; else DrpassError says which is not."""
+    ranges = {
+        "method": parameters.method in METHODS,
+        "scope": parameters.scope in SCOPES,
+        "sub_vector_length": 1 <= parameters.sub_vector_length < 2**31,
+        "step": 0.0 < parameters.step < float("inf"),
+        "hash_bits": 1 <= parameters.hash_bits <= 64,
+        "seed": -(2**63) <= parameters.seed < 2**63,
+        "table_type": parameters.table_type in TABLE_TYPES,
+        "max_remaining_ratio": 0.0 < parameters.max_remaining_ratio <= 1.0,
+    }
+    for name, valid in ranges.items():
+        if not valid:
+            raise DrpassError(f"{name} can't be {getattr(parameters, name)!r}; it must be {_RANGES[name]}")
+    return parameters
+
+
+_RANGES = {
+    "method": "exact, lsh or grid",
+    "scope": "image or batch",
+    "sub_vector_length": "1 or more",
+    "step": "a positive number (in units of the standard deviation of the input)",
+    "hash_bits": "in 1 to 64",
+    "seed": "a 64-bit integer",
+    "table_type": "float or int16",
+    "max_remaining_ratio": "in (0, 1]",
+}
+
+#: Of the attribute memo_bytes.
+LARGEST_MEMO = 1 << 36
 
 
 def describe_layouts(x: str, y: str) -> str:

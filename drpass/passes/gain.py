@@ -52,11 +52,12 @@ def expected_time(candidates: Sequence[Candidate], shapes: Shapes) -> float:
     for match, pixels in matches:
         work = float(match.weights.size) * (pixels if known and pixels else 1)
         before += work
-        after += work / _speed(match)
+        after += work / expected_speed(match)
     return after / before if before else 1.0
 
 
-def _speed(match: Match) -> float:
+def expected_speed(match: Match) -> float:
+    """Of the exact operator for the node in a chain, relative to ONNX Runtime."""
     if match.weights.shape[1] < PANEL // 2:
         return FIRST_LAYER
     steps = (match.attributes.get(name, ()) for name in ("strides", "dilations"))

@@ -47,6 +47,8 @@ class Verdict:
     absorbed: tuple[str, ...] = ()
     #: Of X and Y.
     layouts: tuple[str, str] = (LAYOUTS[0], LAYOUTS[0])
+    #: Of the weights: [M, C / group, \*kernel] or [M, K]; empty where they are not known, and for LRN and pools.
+    shape: tuple[int, ...] = ()
 
     @property
     def key(self) -> NodeKey:
@@ -167,7 +169,9 @@ def _plan_exact(candidates: Sequence[Candidate], shapes: Shapes, selection: Sele
 
 def _verdict(candidate: Candidate, parameters: ReuseParameters, reason: str) -> Verdict:
     chosen = None if reason else parameters
-    return Verdict(candidate.name, candidate.node.op_type, candidate.place.path, not reason, chosen, reason)
+    shape = candidate.match.weights.shape if candidate.match else ()
+    path, op_type = candidate.place.path, candidate.node.op_type
+    return Verdict(candidate.name, op_type, path, not reason, chosen, reason, shape=shape)
 
 
 def _reason_against_exact(candidate: Candidate, selection: Selection) -> str:

@@ -50,17 +50,36 @@ def _replace(
     moved: dict[ir.Value, ir.Value],
 ) -> ir.Node:
     node, place = candidate.node, candidate.place
+    reuse = reuse_node(candidate, match, parameters, names, packed)
+    old_inputs = list(node.inputs)
+    moved[node.outputs[0]] = reuse.outputs[0]
+    substitute(place, [node], node, reuse)
+    drop_unused({value for value in old_inputs if value is not None}, names)
+    return reuse
+
+
+def reuse_node(
+    candidate: Candidate,
+    match: Match,
+    parameters: ReuseParameters,
+    names: Names,
+    packed: dict[tuple[Any, ...], ir.Value],
+    outputs: int = 1,
+) -> ir.Node:
+    """A DeepReuseGemm that computes what the candidate does; its constants are in the graph, it is not yet.
+
+    ``packed``: the packed weights that were made before, for those that share them.
+    """
+    node, place = candidate.node, candidate.place
     inputs: list[ir.Value | None] = [match.x, _weights(place, match, node, names, packed)]
     inputs += [_bias(place, match, node, names), _addend(place, match, node, names)]
     while inputs[-1] is None:
         inputs.pop()
     attributes = {"output_channels": match.weights.shape[0], **match.attributes, **parameters.attributes()}
-    reuse = ir.node(OP_TYPE, inputs, attributes, domain=DOMAIN, name=node.name, doc_string=node.doc_string)
+    reuse = ir.node(
+        OP_TYPE, inputs, attributes, domain=DOMAIN, name=node.name, doc_string=node.doc_string, num_outputs=outputs
+    )
     reuse.meta[RANK] = match.rank
-    old_inputs = list(node.inputs)
-    moved[node.outputs[0]] = reuse.outputs[0]
-    substitute(place, [node], node, reuse)
-    drop_unused({value for value in old_inputs if value is not None}, names)
     return reuse
 
 

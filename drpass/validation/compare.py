@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -15,10 +16,13 @@ from drpass.execution import Model, Provider, check_same_interface, open_session
 from drpass.operator.packing import unblock
 from drpass.operator.spec import BLOCKED, DOMAIN, OP_TYPE
 from drpass.ranking import are_scores
-from drpass.tensors import Array, input_specs, output_specs
+from drpass.tensors import Array, Feeds, input_specs, output_specs
 from drpass.validation.classes import ClassMeter
 from drpass.validation.errors import ErrorMeter
 from drpass.validation.report import LayerResult, OutputResult, Thresholds, ValidationReport, find_failures
+
+#: Takes a batch, and by name the outputs of the original and of the rewritten model.
+Observer = Callable[[Batch, Feeds, Feeds], None]
 
 
 def validate(
@@ -32,14 +36,16 @@ def validate(
     provider: Provider = "cpu",
     threads: int | None = None,
     show_progress: bool = False,
+    observe: Observer | None = None,
 ) -> ValidationReport:
     """Compare two models on the same inputs, sample by sample.
 
     The original runs on the CPU with all of ONNX Runtime's optimisations, the rewritten model on ``provider``.
     ``data``: Data, a path (see open_data), or a function from the inputs to Data. ``layers``: also compare the value
     after every DeepReuseGemm node of the main graph. ``peak``: of the signal, for PSNR, in the unit of the outputs
-    (None: the range of the original's output). Raises DrpassError if a model or the data can't be used, or if the
-    models differ in the names or types of inputs or outputs.
+    (None: the range of the original's output). ``observe``: is called with every batch and the outputs of both. Raises
+    DrpassError if a model or the data can't be used, or if the models differ in the names or types of inputs or
+    outputs.
     """
     if peak is not None and not peak > 0:
         raise DrpassError(f"the peak must be above 0, not {peak:g}")
@@ -58,7 +64,10 @@ def validate(
     bar = console.progress("Validating", source.n) if show_progress else nullcontext(lambda _: None)
     with bar as advance:
         for batch in source.batches():
-            comparison.add(batch, run(left, batch.feeds, names), run(right, batch.feeds, names))
+            reference, result = run(left, batch.feeds, names), run(right, batch.feeds, names)
+            comparison.add(batch, reference, result)
+            if observe is not None:
+                observe(batch, dict(zip(names, reference)), dict(zip(names, result)))
             advance(batch.samples)
     added = {value for value, layer in values.items() if not layer.is_output}
     outputs = [comparison.output(name) for name in names if name not in added]

@@ -1,0 +1,147 @@
+"""`drpass rewrite --calibrate`: tunes, writes the model, plan and page, and prints what was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from drpass import console
+from drpass.commands.data_options import DataOptions
+from drpass.errors import DrpassError
+from drpass.files import refuse_same_file
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from drpass.tune import Tuned, Tuning
+    from drpass.tune.report import LayerReport, TuningReport
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The options of a tuning run, as the user gave them."""
+
+    budget: list[str]
+    peak: float | None
+    metric: str | None
+    minutes: float
+    threads: int | None
+    held_out: int | None
+    resume: bool
+    plan_out: Path | None
+    html: Path | None
+    json: bool
+
+
+def calibrate(model: Path, output: Path, source: DataOptions, options: Calibration) -> int:
+    """Tune and write; returns the exit status. An interruption leaves the best plan so far, and the journal."""
+    from drpass import report_page
+
+    for path in filter(None, (options.plan_out, options.html)):
+        refuse_same_file(path, [model, output], False)
+        if not path.parent.is_dir():
+            raise DrpassError(f"can't write {path}: there is no folder {path.parent}")
+    tuning = _set_up(model, output, source, options)
+    plan_path = options.plan_out or output.with_name(output.name + ".plan.toml")
+    try:
+        tuned = tuning.run()
+    except KeyboardInterrupt:
+        tuning.best.write(plan_path)
+        console.err.print(
+            f"interrupted: the best plan so far is {plan_path} (rewrite --plan); --resume goes on", markup=False
+        )
+        return 130
+    if options.plan_out is not None:
+        tuned.plan.write(options.plan_out)
+    if options.html is not None:
+        report_page.write(tuned.report.to_dict(), options.html)
+    tuned.result.save(output)
+    if options.json:
+        console.emit_json(tuned.report.to_dict())
+    else:
+        _print(tuned, output, options)
+    return 0
+
+
+def _set_up(model: Path, output: Path, source: DataOptions, options: Calibration) -> Tuning:
+    from drpass.execution import open_session
+    from drpass.tensors import input_specs
+    from drpass.tune import Budget, Metric, Tuning
+    from drpass.tune.judgement import gives_scores
+
+    if not options.minutes > 0:
+        raise DrpassError(f"--time must be a number of minutes above 0, not {options.minutes:g}")
+    if options.threads is not None and options.threads < 1:
+        raise DrpassError(f"--threads must be at least 1, not {options.threads}")
+    split = source.split(input_specs(open_session(model)), options.held_out)
+    if options.budget:
+        budget = Budget.parse(options.budget, options.peak)
+    else:
+        budget = Budget.default(gives_scores(model, split.calibration))
+        console.err.print(f"no --budget given, so it is {budget.describe()}", markup=False)
+    if (options.metric is not None) != (budget.max_metric_loss is not None):
+        raise DrpassError("--metric and --budget metric-loss=X go together; give both")
+    return Tuning(
+        model,
+        split,
+        budget,
+        threads=options.threads,
+        seconds=60 * options.minutes,
+        metric=Metric.of(options.metric) if options.metric else None,
+        journal=output.with_name(output.name + ".tuning"),
+        resume=options.resume,
+        say=lambda line: console.err.print(line, markup=False),
+    )
+
+
+def _print(tuned: Tuned, output: Path, options: Calibration) -> None:
+    report = tuned.report
+    console.out.print(_table(report))
+    for name, found in (("calibration", report.calibration), ("held-out", report.held_out)):
+        if found is not None:
+            console.out.print(f"{name} data: {found.data}", markup=False)
+            for finding in found.findings:
+                console.out.print(f"  {finding.describe()}", markup=False)
+    if report.speed is not None:
+        speed = report.speed
+        console.out.print(
+            f"time of a call ({report.threads} threads, batch {report.batch}): {speed.original_ms:.2f} → "
+            f"{speed.rewritten_ms:.2f} ms, {speed.pairs} pairs"
+        )
+    if report.joules is not None:
+        before, after = report.joules
+        console.out.print(f"energy of a call by the processor's counters: {before:.3g} → {after:.3g} J")
+    for note in report.notes:
+        console.out.print(f"note: {note}", markup=False)
+    console.out.print(f"[bold]{report.verdict}[/]; wrote {output} in {report.seconds:.0f} s")
+    if options.plan_out is not None:
+        console.out.print(f"  drpass rewrite {report.model} {output} --plan {options.plan_out}", markup=False)
+
+
+def _table(report: TuningReport) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("node", "op", "before ms", "after ms", "r_c", "error", "verdict")
+    for layer in report.layers:
+        table.add_row(escape(layer.key[1]), layer.op_type, *_figures(layer), escape(_verdict(layer)))
+    return table
+
+
+def _figures(layer: LayerReport) -> list[str]:
+    trial = layer.trial
+    ratios = trial.remaining_ratios if trial else ()
+    return [
+        "" if layer.dense_milliseconds is None else f"{layer.dense_milliseconds:.3f}",
+        "" if trial is None or trial.milliseconds is None else f"{trial.milliseconds:.3f}",
+        f"{median(ratios):.3f}" if ratios else "",
+        f"{trial.error:.2g}" if trial and trial.error else "",
+    ]
+
+
+def _verdict(layer: LayerReport) -> str:
+    if layer.chosen is None:
+        return f"kept: {layer.reason}"
+    return f"{layer.chosen.describe()}: {layer.reason}" if layer.reason else layer.chosen.describe()

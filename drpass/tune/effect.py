@@ -1,0 +1,41 @@
+"""What an error of one layer does to the outputs of the model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import onnx
+
+from drpass.data import Data
+from drpass.passes import Assignment, NodeKey
+from drpass.tune.journal import Journal
+from drpass.tune.report import Trial
+from drpass.tune.subject import Subject
+from drpass.tune.sweep import describe
+from drpass.validation import validate
+
+#: Error of a layer at which its effect is measured, where there is a choice: small enough that the effect is in
+#: proportion to the error, large against rounding.
+_TYPICAL_ERROR = 0.03
+
+
+def output_error(original: onnx.ModelProto, rewritten: onnx.ModelProto, data: Data, threads: int) -> float:
+    """The largest relative rms error of an output."""
+    report = validate(original, rewritten, data, threads=threads)
+    return max((output.errors.rms_rel for output in report.outputs), default=0.0)
+
+
+def with_effects(
+    subject: Subject, base: Assignment, key: NodeKey, trials: list[Trial], data: Data, journal: Journal
+) -> list[Trial]:
+    """The trials of one layer with their expected effects, from one run with only that layer clustered: the effect of
+    each is taken to be in proportion to its error."""
+    probe = min(trials, key=lambda trial: abs(trial.error - _TYPICAL_ERROR))
+    assignment: Assignment = {**base, key: probe.parameters}
+
+    def measure() -> float:
+        return output_error(subject.model, subject.rewritten(assignment).to_proto(), data, subject.threads)
+
+    effect = journal.once(f"effect of {describe(assignment)}", measure)
+    gain = effect / probe.error if probe.error > 0 else 0.0
+    return [replace(trial, effect=gain * trial.error) for trial in trials]

@@ -1,0 +1,108 @@
+"""Measures the settings of all layers: their times inside the rewritten network, and their errors.
+
+A setting is tried on all layers that may still gain by it at once: one session with ONNX Runtime's profile times every
+node where it will stand, with the neighbours and layouts that it will have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from drpass.operator.spec import ReuseParameters
+from drpass.passes import EXACT, Assignment, NodeKey
+from drpass.profile import kernel_times, time_of
+from drpass.tune.journal import Journal
+from drpass.tune.report import Trial
+from drpass.tune.settings import ladders
+from drpass.tune.shadow import LayerError, measure_errors
+from drpass.tune.subject import Subject
+
+#: A setting is worth a look at its error if it takes at most this part of the time of the exact operator. Profiles of
+#: the same model differ by some percent.
+WORTH_IT = 0.95
+
+#: Calls that the errors of a setting are measured on.
+_ERROR_CALLS = 4
+
+
+@dataclass
+class Sweep:
+    """``dense``: milliseconds of each node in the original (None: the profile does not name it); ``reference``: in the
+    model that tuning begins with, replaced or not; ``trials``: of what clusters, from coarse to fine."""
+
+    dense: dict[NodeKey, float | None]
+    reference: dict[NodeKey, float]
+    trials: dict[NodeKey, list[Trial]] = field(default_factory=dict)
+
+    def gaining(self, key: NodeKey) -> list[Trial]:
+        """The trials of a layer that beat what it is in the model that tuning begins with."""
+        limit = WORTH_IT * self.reference.get(key, 0.0)
+        return [trial for trial in self.trials.get(key, []) if trial.milliseconds and trial.milliseconds <= limit]
+
+
+def time_layers(subject: Subject, assignment: Assignment, journal: Journal) -> Sweep:
+    """Times of all layers in the original and in the model of ``assignment``."""
+    original = journal.once(
+        "times of the original", lambda: kernel_times(subject.model, subject.calls, subject.threads)
+    )
+    dense = {key: time_of(original, kernels) for key, kernels in subject.kernels.items()}
+    kept = {key: time for key, time in dense.items() if time is not None and isinstance(assignment[key], str)}
+    return Sweep(dense, {**kept, **_times(subject, assignment, journal)})
+
+
+def sweep(subject: Subject, base: Assignment, found: Sweep, journal: Journal, goes_on: Callable[[], bool]) -> None:
+    """Try all settings on all layers, until nothing gains or ``goes_on`` says to stop."""
+    able = [key for key, layer in subject.layers.items() if key in found.reference and not layer.obstacle]
+    for ladder in ladders(subject.batch):
+        active = able
+        for setting in ladder:
+            if not active or not goes_on():
+                break
+            times = _times(subject, {**base, **dict.fromkeys(active, setting)}, journal)
+            errors = _errors(subject, dict.fromkeys(active, setting), journal)
+            for key in active:
+                found_error = errors[key]
+                trial = Trial(
+                    parameters=setting,
+                    milliseconds=times.get(key),
+                    error=found_error.error,
+                    effect=0.0,
+                    remaining_ratios=found_error.remaining_ratios,
+                    largest_ratio=found_error.largest_ratio,
+                )
+                found.trials.setdefault(key, []).append(trial)
+            active = [key for key in active if times.get(key, math.inf) <= WORTH_IT * found.reference[key]]
+
+
+def _times(subject: Subject, assignment: Assignment, journal: Journal) -> dict[NodeKey, float]:
+    def measure() -> dict[str, float]:
+        return kernel_times(subject.rewritten(assignment).to_proto(), subject.calls, subject.threads)
+
+    times = journal.once(f"times {describe(assignment)}", measure)
+    replaced = [key for key, choice in assignment.items() if isinstance(choice, ReuseParameters) and not key[0]]
+    return {key: times[key[1]] for key in replaced if key[1] in times}
+
+
+def _errors(
+    subject: Subject, settings: Mapping[NodeKey, ReuseParameters], journal: Journal
+) -> dict[NodeKey, LayerError]:
+    def measure() -> list[list[float]]:
+        errors = measure_errors(subject.model, settings, subject.feeds[:_ERROR_CALLS], subject.threads)
+        return [[error.error, error.largest_ratio, *error.remaining_ratios] for error in errors.values()]
+
+    figures = journal.once(f"errors {describe(settings)}", measure)
+    return {key: LayerError(error, tuple(ratios), largest) for key, (error, largest, *ratios) in zip(settings, figures)}
+
+
+def describe(assignment: Assignment) -> str:
+    """A short name of an assignment: its clustered settings in words, and a digest of all of it."""
+    settings = {choice for choice in assignment.values() if isinstance(choice, ReuseParameters) and choice != EXACT}
+    words = ", ".join(sorted(setting.describe() for setting in settings)) or "exact"
+    return f"{words} {_digest(f'{key}: {choice}' for key, choice in sorted(assignment.items()))}"
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]

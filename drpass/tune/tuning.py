@@ -1,0 +1,268 @@
+"""A whole tuning run: sets up, searches, judges what was found on the held-out part, and says what it did."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+
+from drpass import model_io
+from drpass.benchmark import cores, this_machine
+from drpass.data import Data
+from drpass.data.split import Split
+from drpass.model_check import require_valid
+from drpass.operator.spec import ReuseParameters
+from drpass.passes import Assignment, NodeKey
+from drpass.plan_file import Plan
+from drpass.rewrite import RewriteResult, rewrite
+from drpass.tune.budget import Budget
+from drpass.tune.cluster import cluster
+from drpass.tune.exact import Exact, find_exact
+from drpass.tune.journal import Journal
+from drpass.tune.judgement import Judgement, check
+from drpass.tune.layers import layer_reports
+from drpass.tune.metric import Metric
+from drpass.tune.report import Speed, TuningReport
+from drpass.tune.subject import Subject
+from drpass.tune.workbench import Clock, Workbench, judgement
+
+#: Different inputs that are timed; their bytes, at most.
+_TIMED_BATCHES, _TIMED_BYTES = 8, 1 << 30
+#: Parts of the time given that one verdict on calibration data, and the last one on held-out data, may take.
+_CALIBRATION_SHARE, _HELD_OUT_SHARE = 0.02, 0.2
+#: Samples that a verdict takes in any case.
+_FEWEST_SAMPLES = 32
+
+SLOWER = "the whole model is not faster with any replacement that was tried"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """``result`` is the original, unchanged, where nothing that was tried is faster and keeps the budget."""
+
+    plan: Plan
+    result: RewriteResult
+    report: TuningReport
+
+
+class Tuning:
+    """One run; `best` is the plan that would be returned if it ended now.
+
+    Args:
+        model: path of the original.
+        split: data, from `open_split`, in batches as in the model's future use.
+        budget: what may be lost.
+        threads: of an operator, as in the model's future use; None: all cores.
+        seconds: when to stop with what was found; a step that has begun is finished.
+        metric: the user's own score, for a budget on it.
+        journal: where measurements are kept until the run is finished; ``resume`` goes on with those that are there.
+        say: prints a line for the user who waits.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        split: Split,
+        budget: Budget,
+        *,
+        threads: int | None = None,
+        seconds: float = 600.0,
+        metric: Metric | None = None,
+        journal: Path | None = None,
+        resume: bool = False,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._path, self._split = Path(model), split
+        self._proto = model_io.load_proto(model)
+        require_valid(self._proto, str(model))
+        check(budget, self._proto, split.held_out)
+        clock = Clock(seconds)
+        feeds, batch = _timed(split.calibration)
+        threads = threads or cores()
+        subject = Subject(self._proto, feeds, batch, threads)
+        self._digest = hashlib.sha256(self._proto.SerializeToString(deterministic=True)).hexdigest()
+        identity = {
+            "model": self._digest,
+            "data": split.fingerprint,
+            "budget": budget.describe(),
+            "batch": batch,
+            "threads": threads,
+            "kernels": this_machine().kernels,
+            "versions": _versions(),
+        }
+        samples = _samples(seconds * _CALIBRATION_SHARE, subject)
+        self._bench = Workbench(
+            subject=subject,
+            calibration=split.calibration.first(samples),
+            budget=budget,
+            metric=metric,
+            clock=clock,
+            journal=Journal(journal, identity, resume=resume),
+            say=say,
+        )
+        self._exact: Exact | None = None
+        self._chosen: Assignment = self._nothing("not tuned yet")
+        self._speed: Speed | None = None
+
+    @property
+    def best(self) -> Plan:
+        """The plan of the fastest model found so far that keeps the budget on calibration data."""
+        return self._plan(self._chosen, {})
+
+    def run(self) -> Tuned:
+        """Search, judge, and rewrite. Raises DrpassError if the model can't be run or the metric fails."""
+        bench = self._bench
+        bench.say(f"timing exact operators in the network ({bench.subject.call_ms:.1f} ms a call, about)")
+        exact = self._exact = find_exact(bench)
+        notes = []
+        self._choose_if_faster(exact.assignment, exact.speed)
+        why = "the budget allows no error"
+        if bench.budget.max_rel != 0.0:
+            assignment, why = cluster(bench, exact)
+            if assignment != exact.assignment:
+                self._choose_if_faster(assignment, bench.speed(assignment))
+        notes.append(why)
+        if self._speed is None:
+            self._chosen = self._nothing(SLOWER)
+            notes.append(f"{SLOWER}: {_words(exact.speed)} with exact operators")
+        bench.say("judging on held-out data")
+        held_out = self._judged(exact, notes)
+        report = self._report(held_out, notes, why)
+        plan = self._plan(self._chosen, self._about(report))
+        result = rewrite(self._path, plan=plan)
+        bench.journal.remove()
+        return Tuned(plan, result, report)
+
+    def _choose_if_faster(self, assignment: Assignment, speed: Speed) -> None:
+        """Never a model that is slower than the original."""
+        if speed.ratio.median > 1.0:
+            self._chosen, self._speed = assignment, speed
+
+    def _nothing(self, reason: str) -> Assignment:
+        subject = self._bench.subject
+        return {verdict.key: verdict.reason or reason for verdict in subject.verdicts}
+
+    def _judged(self, exact: Exact, notes: list[str]) -> Judgement | None:
+        """The verdict on held-out data, which may take back what was chosen but never chooses anything else."""
+        bench = self._bench
+        data = self._split.held_out.first(_samples(bench.clock.seconds * _HELD_OUT_SHARE, bench.subject))
+        while self._speed is not None:
+            found = judgement(bench, bench.budget, self._chosen, data)
+            if found.kept:
+                return found
+            what = "; ".join(finding.describe() for finding in found.findings if not finding.kept)
+            if self._chosen != exact.assignment:
+                notes.append(f"clustering was taken back, because it broke the budget on held-out data: {what}")
+                self._chosen, self._speed = self._nothing(SLOWER), None
+                self._choose_if_faster(exact.assignment, exact.speed)
+            else:
+                notes.append(f"even exact operators break the budget on held-out data: {what}")
+                self._chosen, self._speed = self._nothing("its float rounding breaks the budget"), None
+        return None
+
+    def _plan(self, assignment: Assignment, about: dict[str, Any]) -> Plan:
+        measured = {key: self._measured(key, choice) for key, choice in assignment.items()}
+        return replace(self._bench.subject.plan(assignment, measured), about=about)
+
+    def _measured(self, key: NodeKey, choice: ReuseParameters | str) -> dict[str, float]:
+        if self._exact is None:
+            return {}
+        times = self._exact.times
+        figures = {"dense_ms": times.dense.get(key)}
+        trial = next((trial for trial in times.trials.get(key, []) if trial.parameters == choice), None)
+        if trial is not None:
+            figures |= {"ms": trial.milliseconds, "error": trial.error, "effect": trial.effect}
+            figures["remaining_ratio"] = statistics.median(trial.remaining_ratios or (1.0,))
+        elif choice == self._exact.assignment.get(key):
+            figures["ms"] = times.reference.get(key)
+        return {name: round(value, 9) for name, value in figures.items() if value is not None}
+
+    def _report(self, held_out: Judgement | None, notes: list[str], why: str) -> TuningReport:
+        bench, split = self._bench, self._split
+        calibration = None
+        if self._speed is not None:
+            calibration = judgement(bench, bench.budget, self._chosen, bench.calibration)
+        return TuningReport(
+            model=str(self._path),
+            created=time.strftime("%Y-%m-%d %H:%M"),
+            seconds=round(bench.clock.spent, 1),
+            stopped_early=not bench.clock.within(0.6),
+            machine=this_machine(),
+            threads=bench.subject.threads,
+            batch=bench.subject.batch,
+            about_data={
+                "calibration": bench.calibration.describe(),
+                "held_out": held_out.data if held_out else split.held_out.describe(),
+                "fingerprint": split.fingerprint,
+                "seed": split.seed,
+            },
+            budget=bench.budget.describe(),
+            speed=self._speed,
+            joules=bench.joules(self._chosen) if self._speed is not None else None,
+            calibration=calibration,
+            held_out=held_out,
+            verdict=_verdict(self._speed, held_out),
+            notes=tuple(notes),
+            layers=tuple(layer_reports(bench.subject, self._chosen, self._exact, why)),
+        )
+
+    def _about(self, report: TuningReport) -> dict[str, Any]:
+        """The tables of the plan that say where it is from."""
+        values = report.to_dict()
+        return {
+            "model": {"file": self._path.name, "sha256": self._digest},
+            "machine": {**values["machine"], "threads": report.threads, "batch": report.batch},
+            "data": report.about_data,
+            "budget": {"limits": report.budget},
+            "result": {
+                "verdict": report.verdict,
+                "created": report.created,
+                **(report.speed.to_dict() if report.speed else {}),
+                "held_out": [finding.describe() for finding in report.held_out.findings] if report.held_out else [],
+            },
+            "versions": _versions(),
+        }
+
+
+def _timed(data: Data) -> tuple[list[dict[str, Any]], int]:
+    """Inputs of the first full batches, and the samples in each."""
+    feeds: list[dict[str, Any]] = []
+    batch = size = 0
+    for entry in data.batches():
+        batch = batch or entry.samples
+        size += sum(array.nbytes for array in entry.feeds.values())
+        if len(feeds) == _TIMED_BATCHES or entry.samples < batch or (feeds and size > _TIMED_BYTES):
+            break
+        feeds.append(entry.feeds)
+    return feeds, batch
+
+
+def _samples(seconds: float, subject: Subject) -> int:
+    """As many as original and rewritten model can run in that time, in full batches."""
+    calls = int(1000 * seconds / (2 * subject.call_ms))
+    fewest = -(-_FEWEST_SAMPLES // subject.batch)
+    return max(calls, fewest) * subject.batch
+
+
+def _versions() -> dict[str, str]:
+    from drpass import __version__
+
+    return {"drpass": __version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
+
+
+def _verdict(speed: Speed | None, held_out: Judgement | None) -> str:
+    if speed is None or held_out is None:
+        return "unchanged: nothing that was tried is faster and keeps the budget"
+    return f"rewritten: {_words(speed)}, budget kept on held-out data"
+
+
+def _words(speed: Speed) -> str:
+    return f"{speed.ratio.median:.2f}x as fast [{speed.ratio.first:.2f}, {speed.ratio.third:.2f}]"

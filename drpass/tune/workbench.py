@@ -1,0 +1,108 @@
+"""What every phase of tuning works with: model, data, budget, clock and journal, and measurements of whole models."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import onnx
+
+from drpass.benchmark import Ratio, bench
+from drpass.data import Batch, Data
+from drpass.energy import joules_per_call
+from drpass.execution import open_session, run
+from drpass.passes import Assignment
+from drpass.tune.budget import Budget
+from drpass.tune.journal import Journal
+from drpass.tune.judgement import Judgement, judge
+from drpass.tune.metric import Metric
+from drpass.tune.report import Speed
+from drpass.tune.subject import Subject
+from drpass.tune.sweep import describe
+
+#: Pairs of calls of two models that are compared, as far as this time allows.
+_PAIRS, _FEWEST_PAIRS, _PAIR_SECONDS = 40, 7, 8.0
+
+
+@dataclass
+class Clock:
+    """The time that the user gives."""
+
+    seconds: float
+    begin: float = field(default_factory=time.monotonic)
+
+    @property
+    def spent(self) -> float:
+        return time.monotonic() - self.begin
+
+    def within(self, share: float) -> bool:
+        """Whether less than this share of the time is spent."""
+        return self.spent < share * self.seconds
+
+
+@dataclass
+class Workbench:
+    """``say`` prints one line for the user who waits."""
+
+    subject: Subject
+    calibration: Data
+    budget: Budget
+    metric: Metric | None
+    clock: Clock
+    journal: Journal
+    say: Callable[[str], None]
+
+    def speed(self, assignment: Assignment, against: Assignment | None = None) -> Speed:
+        """Of the model of an assignment, against that of another (None: against the original)."""
+
+        def measure() -> list[list[float]]:
+            reference = self.subject.model if against is None else self.model(against)
+            runs = min(_PAIRS, max(_FEWEST_PAIRS, int(1000 * _PAIR_SECONDS / (2 * self.subject.call_ms))))
+            data = timed_data(self.subject)
+            report = bench(reference, self.model(assignment), data, threads=(self.subject.threads,), runs=runs)
+            return [report.timings[0].original_ms, report.timings[0].rewritten_ms]
+
+        name = f"pairs {describe(assignment)} against {'the original' if against is None else describe(against)}"
+        before, after = self.journal.once(name, measure)
+        return speed_of(before, after)
+
+    def joules(self, assignment: Assignment) -> tuple[float, float] | None:
+        """Of a call of the original and of the model of an assignment, where the machine measures them."""
+        threads, feeds = self.subject.threads, self.subject.feeds[0]
+        sessions = [open_session(proto, threads=threads) for proto in (self.subject.model, self.model(assignment))]
+        before, after = (joules_per_call(functools.partial(run, session, feeds)) for session in sessions)
+        return None if before is None or after is None else (before, after)
+
+    def judge(self, assignment: Assignment) -> bool:
+        """Whether the model of an assignment keeps the budget on the calibration part, with a margin for other data."""
+
+        def measure() -> bool:
+            return judgement(self, self.budget.stricter(), assignment, self.calibration).kept
+
+        return self.journal.once(f"kept {describe(assignment)}", measure)
+
+    def model(self, assignment: Assignment) -> onnx.ModelProto:
+        """The rewritten model."""
+        return self.subject.rewritten(assignment).to_proto()
+
+
+def judgement(bench: Workbench, budget: Budget, assignment: Assignment, data: Data) -> Judgement:
+    """Of the model of an assignment on some data."""
+    subject = bench.subject
+    return judge(budget, subject.model, bench.model(assignment), data, metric=bench.metric, threads=subject.threads)
+
+
+def speed_of(before: list[float], after: list[float]) -> Speed:
+    """From milliseconds of pairs of calls."""
+    ratios = [left / right for left, right in zip(before, after)]
+    first, median, third = statistics.quantiles(ratios, n=4, method="inclusive")
+    return Speed(statistics.median(before), statistics.median(after), Ratio(median, first, third), len(ratios))
+
+
+def timed_data(subject: Subject) -> Data:
+    """The inputs that are timed, as data."""
+    batches = [Batch(feeds, None, [f"call {index}"] * subject.batch) for index, feeds in enumerate(subject.feeds)]
+    return Data(len(batches) * subject.batch, "inputs of the calibration part", False, lambda: iter(batches))

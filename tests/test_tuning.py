@@ -1,0 +1,303 @@
+"""The search of the tuner. Times are made up, so that what it must find is known; errors are real."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from models_for_tests import model, node, random_array
+from tuning_models import classifier, pictures
+
+from drpass import model_io
+from drpass.benchmark import Timing
+from drpass.data import Data
+from drpass.data.dataset import Batch
+from drpass.data.split import Split
+from drpass.errors import DrpassError
+from drpass.operator.spec import DOMAIN, ReuseParameters
+from drpass.plan_file import Plan
+from drpass.rewrite import rewrite
+from drpass.tensors import Feeds
+from drpass.tune import Budget, Tuned, Tuning, sweep, workbench
+from drpass.validation import validate
+
+#: Milliseconds of a node by what it is; grid gets slower as its step gets smaller.
+Price = Callable[[onnx.NodeProto], float]
+
+
+def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    found = next((item for item in node.attribute if item.name == name), None)
+    return default if found is None else onnx.helper.get_attribute_value(found)
+
+
+def clusters_are_quick(node: onnx.NodeProto) -> float:
+    if node.domain != DOMAIN:
+        return 10.0 if node.op_type == "Conv" else 0.1
+    method = attribute(node, "method", b"exact").decode()
+    return {"exact": 5.0, "lsh": 6.0, "grid": 1.0 + 0.25 / attribute(node, "step", 1.0)}[method]
+
+
+def exact_is_quickest(node: onnx.NodeProto) -> float:
+    return 20.0 if attribute(node, "method", b"").decode() in ("grid", "lsh") else clusters_are_quick(node)
+
+
+def original_is_quickest(node: onnx.NodeProto) -> float:
+    return 30.0 if node.domain == DOMAIN else clusters_are_quick(node)
+
+
+class FakeClock:
+    """Stands in for the profile and the benchmark; ``calls`` counts the measurements."""
+
+    def __init__(self, price: Price, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.price, self.calls, self.interrupt_at = price, 0, -1
+        monkeypatch.setattr(sweep, "kernel_times", self.kernel_times)
+        monkeypatch.setattr(workbench, "bench", self.bench)
+
+    def count(self) -> None:
+        self.calls += 1
+        if self.calls == self.interrupt_at:
+            raise KeyboardInterrupt
+
+    def kernel_times(self, proto: onnx.ModelProto, feeds: Sequence[Feeds], threads: int) -> dict[str, float]:
+        self.count()
+        return {node.name: self.price(node) for node in proto.graph.node}
+
+    def bench(self, left: onnx.ModelProto, right: onnx.ModelProto, data: Data, **options: Any) -> Any:
+        self.count()
+        before, after = (sum(self.price(node) for node in proto.graph.node) for proto in (left, right))
+        return type("Report", (), {"timings": [Timing(1, [before] * 5, [after] * 5)]})
+
+
+def data_of(images: npt.NDArray[np.float32], batch: int = 4) -> Data:
+    def batches() -> Any:
+        for start in range(0, len(images), batch):
+            part = images[start : start + batch]
+            yield Batch({"x": part}, None, [f"{start + index}" for index in range(len(part))])
+
+    return Data(len(images), f"{len(images)} images", False, batches)
+
+
+def split(calibration: npt.NDArray[np.float32] | None = None, held_out: npt.NDArray[np.float32] | None = None) -> Split:
+    first = pictures(32, 1) if calibration is None else calibration
+    second = pictures(32, 2) if held_out is None else held_out
+    return Split(data_of(first), data_of(second), "f" * 64, 0)
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> Path:
+    path = tmp_path / "in.onnx"
+    model_io.save(classifier(), path)
+    return path
+
+
+def tune(original: Path, budget: Budget, parts: Split | None = None, **options: Any) -> Tuned:
+    return Tuning(original, parts or split(), budget, threads=1, **options).run()
+
+
+def methods(tuned: Tuned) -> dict[str, str]:
+    return {entry.node: entry.parameters.method if entry.parameters else "kept" for entry in tuned.plan.nodes}
+
+
+def test_loose_budget_clusters_what_is_quicker_and_keeps_it(original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeClock(clusters_are_quick, monkeypatch)
+    tuned = tune(original, Budget(min_sqnr=8.0))
+    assert methods(tuned) == {"first": "grid", "second": "grid", "last": "kept"}
+    report = validate(original, tuned.result.to_proto(), split().held_out)
+    assert report.outputs[0].errors.sqnr_db >= 8.0
+    assert tuned.report.held_out is not None
+    assert tuned.report.held_out.kept
+
+
+def test_tighter_budget_gets_smaller_steps_or_fewer_clustered_layers(
+    original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeClock(clusters_are_quick, monkeypatch)
+    speeds = []
+    for limit in (30.0, 50.0, 60.0):
+        tuned = tune(original, Budget(min_sqnr=limit))
+        assert tuned.report.speed is not None
+        speeds.append(tuned.report.speed.ratio.median)
+        assert validate(original, tuned.result.to_proto(), split().held_out).outputs[0].errors.sqnr_db >= limit
+    assert speeds[0] > speeds[1] > speeds[2]
+
+
+def test_budget_that_no_clustering_keeps_comes_back_exact(original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeClock(clusters_are_quick, monkeypatch)
+    tuned = tune(original, Budget(min_sqnr=100.0))
+    assert methods(tuned) == {"first": "exact", "second": "exact", "last": "kept"}
+    assert "budget" in tuned.report.layers[0].reason
+
+
+def test_budget_of_no_error_comes_back_exact_without_trying_clusters(
+    original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeClock(clusters_are_quick, monkeypatch)
+    monkeypatch.setattr(sweep, "measure_errors", lambda *_: pytest.fail("tried a clustering"))
+    tuned = tune(original, Budget.parse(["exact"]))
+    assert methods(tuned) == {"first": "exact", "second": "exact", "last": "kept"}
+    assert validate(original, tuned.result.to_proto(), split().held_out).outputs[0].errors.max_rel < 1e-5
+
+
+def test_where_nothing_that_clusters_is_faster_every_layer_says_so(
+    original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeClock(exact_is_quickest, monkeypatch)
+    tuned = tune(original, Budget(min_sqnr=1.0))
+    assert methods(tuned)["first"] == "exact"
+    assert "nothing that clusters is faster" in tuned.report.layers[0].reason
+    # One rung of every ladder was enough to know.
+    assert (
+        len({trial.parameters.step for trial in tuned.report.layers[0].trials if trial.parameters.method == "grid"})
+        == 1
+    )
+
+
+def test_original_that_is_fastest_comes_back_unchanged_saying_why(
+    original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeClock(original_is_quickest, monkeypatch)
+    tuned = tune(original, Budget(min_sqnr=1.0))
+    assert set(methods(tuned).values()) == {"kept"}
+    assert tuned.result.to_proto() == model_io.load_proto(original)
+    assert tuned.report.speed is None
+    assert "unchanged" in tuned.report.verdict
+    assert all(layer.reason for layer in tuned.report.layers)
+
+
+def test_clustering_that_beats_only_the_exact_model_is_not_chosen(
+    original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def price(node: onnx.NodeProto) -> float:
+        return clusters_are_quick(node) + (20.0 if node.domain == DOMAIN else 0.0)
+
+    FakeClock(price, monkeypatch)
+    tuned = tune(original, Budget(min_sqnr=1.0))
+    assert set(methods(tuned).values()) == {"kept"}
+    assert tuned.report.speed is None
+
+
+def test_node_that_is_quicker_as_it_was_is_given_back(original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def price(node: onnx.NodeProto) -> float:
+        return 12.0 if node.domain == DOMAIN and node.name == "first" else exact_is_quickest(node)
+
+    FakeClock(price, monkeypatch)
+    tuned = tune(original, Budget(min_sqnr=1.0))
+    assert methods(tuned) == {"first": "kept", "second": "exact", "last": "kept"}
+    assert "quicker" in tuned.report.layers[0].reason
+
+
+def test_clustering_that_breaks_the_budget_on_held_out_data_is_taken_back(
+    original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeClock(clusters_are_quick, monkeypatch)
+    flat = np.broadcast_to(pictures(32, 1)[:, :, :1, :1], (32, 8, 16, 16)).astype(np.float32)  # every image one colour
+    tuned = tune(original, Budget(min_sqnr=30.0), split(calibration=flat))
+    assert set(methods(tuned).values()) == {"exact", "kept"}
+    assert any("taken back" in note for note in tuned.report.notes)
+
+
+def test_plan_of_a_run_gives_the_same_bytes_again(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeClock(clusters_are_quick, monkeypatch)
+    tuned = tune(original, Budget(min_sqnr=8.0))
+    tuned.plan.write(tmp_path / "plan.toml")
+    tuned.result.save(tmp_path / "one.onnx")
+    rewrite(original, plan=Plan.read(tmp_path / "plan.toml")).save(tmp_path / "two.onnx")
+    assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
+    text = (tmp_path / "plan.toml").read_text()
+    for word in ("fingerprint", "sha256", "cpu", "onnxruntime", "seed", "dense_ms"):
+        assert word in text
+
+
+@pytest.mark.parametrize("at", [1, 3, 9])
+def test_interrupted_run_has_a_plan_and_goes_on_where_it_was(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    whole = FakeClock(clusters_are_quick, monkeypatch)
+    expected = tune(original, Budget(min_sqnr=8.0))
+    journal = tmp_path / "journal"
+    cut = FakeClock(clusters_are_quick, monkeypatch)
+    cut.interrupt_at = at
+    tuning = Tuning(original, split(), Budget(min_sqnr=8.0), threads=1, journal=journal)
+    with pytest.raises(KeyboardInterrupt):
+        tuning.run()
+    rewrite(original, plan=tuning.best)
+    rest = FakeClock(clusters_are_quick, monkeypatch)
+    resumed = tune(original, Budget(min_sqnr=8.0), journal=journal, resume=True)
+    assert resumed.plan.assignment() == expected.plan.assignment()
+    # What was interrupted is measured again, what was finished is not.
+    assert cut.calls + rest.calls == whole.calls + 1
+    assert not journal.exists()
+
+
+def test_run_without_time_still_returns_a_model_within_the_budget(
+    original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeClock(clusters_are_quick, monkeypatch)
+    tuned = tune(original, Budget(min_sqnr=20.0), seconds=1e-6)
+    assert tuned.report.stopped_early
+    assert validate(original, tuned.result.to_proto(), split().held_out).outputs[0].errors.sqnr_db >= 20.0
+
+
+def test_depthwise_network_comes_back_unchanged_saying_why(tmp_path: Path) -> None:
+    path = tmp_path / "depthwise.onnx"
+    depthwise = model(
+        [node("Conv", ["x", "w"], ["y"], "only", group=8)],
+        {"x": ["N", 8, 16, 16]},
+        {"y": None},
+        {"w": random_array(8, 1, 3, 3)},
+    )
+    model_io.save(depthwise, path)
+    tuned = tune(path, Budget(min_sqnr=1.0))
+    assert tuned.result.to_proto() == model_io.load_proto(path)
+    assert "depthwise" in tuned.report.layers[0].reason
+
+
+def test_model_without_candidates_comes_back_unchanged(tmp_path: Path) -> None:
+    path = tmp_path / "relu.onnx"
+    model_io.save(model([node("Relu", ["x"], ["y"])], {"x": ["N", 8, 16, 16]}, {"y": None}), path)
+    tuned = tune(path, Budget(min_sqnr=1.0))
+    assert tuned.report.layers == ()
+    assert "unchanged" in tuned.report.verdict
+
+
+def test_nodes_without_names_are_tuned_by_the_names_of_their_outputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeClock(clusters_are_quick, monkeypatch)
+    path, nameless = tmp_path / "nameless.onnx", classifier()
+    for entry in nameless.graph.node:
+        entry.name = ""
+    model_io.save(nameless, path)
+    tuned = tune(path, Budget(min_sqnr=8.0))
+    assert methods(tuned) == {"a": "grid", "c": "grid", "y": "kept"}
+    assert [node.op_type for node in tuned.result.to_proto().graph.node].count("DeepReuseGemm") == 2
+
+
+def test_budget_on_classes_without_labels_is_refused_before_anything_runs(
+    original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock(clusters_are_quick, monkeypatch)
+    with pytest.raises(DrpassError, match="labels"):
+        tune(original, Budget(max_top1_loss=0.01))
+    assert clock.calls == 0
+
+
+def test_setting_of_every_trial_is_told_with_its_figures(original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeClock(clusters_are_quick, monkeypatch)
+    layer = tune(original, Budget(min_sqnr=8.0)).report.layers[0]
+    grid = [trial for trial in layer.trials if trial.parameters.method == "grid"]
+    assert len(grid) > 5
+    coarse, fine = (
+        next(t for t in grid if t.parameters == ReuseParameters("grid", "image", 4, s)) for s in (2.0, 0.125)
+    )
+    assert coarse.error > fine.error > 0
+    assert coarse.effect > fine.effect > 0
+    assert coarse.milliseconds < fine.milliseconds
+    assert all(0 < ratio <= 1 for trial in grid for ratio in trial.remaining_ratios)
