@@ -56,9 +56,22 @@ def library() -> str:
     if not (stand_ins / _LIBRARIES[-1]).is_file():
         _run("bash", tool, stand_ins, provider)
     build_emulated(build)
+    interposer()
     for name in _LIBRARIES:  # the provider asks for these names, and finds them loaded
         ctypes.CDLL(str(stand_ins / name), mode=ctypes.RTLD_GLOBAL)
     return str(build / "custom_ops" / "libdrpass_ops.so")
+
+
+@cache
+def interposer() -> ctypes.CDLL:
+    """tests/cuda_interposer.c, between the library and the emulator."""
+    built = ROOT / "build" / "cuda_interposer.so"
+    _run("cc", "-shared", "-fPIC", "-Wall", "-O1", "-o", built, Path(__file__).with_name("cuda_interposer.c"), "-ldl")
+    loaded = ctypes.CDLL(str(built), mode=ctypes.RTLD_GLOBAL)
+    loaded.interposer_count.restype = ctypes.c_size_t
+    loaded.interposer_stream.restype = ctypes.c_void_p
+    loaded.interposer_stream.argtypes = [ctypes.c_size_t]
+    return loaded
 
 
 def build_emulated(build: Path, source: Path = ROOT) -> None:

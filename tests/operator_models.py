@@ -58,7 +58,7 @@ def forced_kernels(name: str | None) -> Iterator[None]:
             os.environ[runtime.KERNEL_VARIABLE] = before
 
 
-def session(model: bytes, threads: int = 1) -> ort.InferenceSession:
+def session(model: bytes, threads: int = 1, **provider_options: str) -> ort.InferenceSession:
     """A session on the kernels that are forced; on CUDA, ONNX Runtime refuses a model if a node would not run there.
 
     ONNX's own operators, which results are compared with, run on the CPU.
@@ -68,7 +68,7 @@ def session(model: bytes, threads: int = 1) -> ort.InferenceSession:
         return runtime.session(model, threads=threads)
     options = runtime.session_options(threads)
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    return runtime.session(model, providers=[cuda_device.PROVIDER], options=options)
+    return runtime.session(model, providers=[(cuda_device.PROVIDER, provider_options)], options=options)
 
 
 @dataclass

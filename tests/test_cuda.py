@@ -5,6 +5,7 @@ More tests run on CUDA beside the kernel sets: those with `targets()`.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -160,3 +161,16 @@ def test_same_bytes_for_repetition_and_every_schedule(outputs: int, scope: str, 
     for seed in SEEDS:
         with cuda_device.schedule(seed):
             assert made.run(None, {"X": case.x})[0].tobytes() == expected
+
+
+def test_concurrent_callers_get_their_own_results() -> None:
+    rng = np.random.default_rng(4)
+    case = Case(alike(rng, (1, 6, 12, 12)), rng.normal(size=(20, 6, 3, 3)).astype(np.float32))
+    inputs = [case.x + shift for shift in range(4)]
+    with forced_kernels("cuda"):
+        made = session(case.reuse_model(method="grid", step=0.5))
+    expected = [made.run(None, {"X": x})[0].tobytes() for x in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        order = [index % len(inputs) for index in range(24)]
+        results = list(pool.map(lambda index: made.run(None, {"X": inputs[index]})[0].tobytes(), order))
+    assert results == [expected[index] for index in order]

@@ -1,5 +1,7 @@
 #include "ort/cuda.h"
 
+#include <stdexcept>
+
 #include "ort/attributes.h"
 
 namespace drpass {
@@ -9,10 +11,18 @@ StreamMemory::StreamMemory(const OrtKernelContext* context, OrtAllocator* alloca
   Ort::ThrowOnError(Ort::GetApi().AllocatorGetInfo(allocator, &info_));
 }
 
+// Where there is no memory KernelContext_GetScratchBuffer ends the process: it throws, and is declared not to. The allocator
+// throws, too, but may; so it is asked first. Its own block would not do, because the arena does not know its stream.
 void* StreamMemory::allocate(size_t bytes) {
   void* block = nullptr;
+  try {
+    block = allocator_->Alloc(allocator_, bytes);
+  } catch (const std::exception&) {  // what it says is about ONNX Runtime's source
+  }
+  if (!block)
+    throw std::runtime_error("out of memory: " + std::to_string(bytes) + " bytes of the device were asked for");
+  release(block);
   Ort::ThrowOnError(Ort::GetApi().KernelContext_GetScratchBuffer(context_, info_, bytes, &block));
-  if (!block) throw std::bad_alloc();
   return block;
 }
 
