@@ -30,8 +30,6 @@ if(DRPASS_WITH_CUDA)
   set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
   set(CMAKE_CUDA_FLAGS_INIT "--compress-mode=size") # code for all generations in the room of one
   enable_language(CUDA)
-  # No contraction: signatures must be those of the CPU. Multiply-adds that may be fused are written as such.
-  set(DRPASS_CUDA_OPTIONS -fmad=false -Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror)
   message(STATUS "CUDA: kernels for ${CMAKE_CUDA_ARCHITECTURES}")
 else()
   message(STATUS "CUDA: the library is for CPUs alone (nvcc was not found, or DRPASS_CUDA is OFF)")

@@ -23,6 +23,9 @@ from drpass import runtime
 
 ROOT = Path(__file__).parents[1]
 EMULATOR_VARIABLE = "DRPASS_PTXEMU"
+
+#: Where the library for the emulator is built; tests/cuda_mutations.py names another folder.
+BUILD = Path(os.environ.get("DRPASS_EMULATED_BUILD", ROOT / "build" / "emulated"))
 PROVIDER = "CUDAExecutionProvider"
 _LIBRARIES = ("libcuda.so.1", "libcudart.so.13", "libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10")
 
@@ -50,16 +53,48 @@ def library() -> str:
     """The operator library with kernels for the device that tests run on; loads the emulator where there is no GPU."""
     if has_gpu():
         return runtime.get_library_path()
-    stand_ins, build = ROOT / "build" / "ptxemu", ROOT / "build" / "emulated"
-    tool = Path(os.environ[EMULATOR_VARIABLE], "build")
-    provider = Path(ort.__file__).with_name("capi") / "libonnxruntime_providers_cuda.so"
-    if not (stand_ins / _LIBRARIES[-1]).is_file():
-        _run("bash", tool, stand_ins, provider)
-    build_emulated(build)
+    folder = stand_ins()
+    build("drpass_ops")
     interposer()
     for name in _LIBRARIES:  # the provider asks for these names, and finds them loaded
-        ctypes.CDLL(str(stand_ins / name), mode=ctypes.RTLD_GLOBAL)
-    return str(build / "custom_ops" / "libdrpass_ops.so")
+        ctypes.CDLL(str(folder / name), mode=ctypes.RTLD_GLOBAL)
+    return str(BUILD / "custom_ops" / "libdrpass_ops.so")
+
+
+@cache
+def stand_ins() -> Path:
+    """The folder of the emulator's libraries."""
+    folder = ROOT / "build" / "ptxemu"
+    provider = Path(ort.__file__).with_name("capi") / "libonnxruntime_providers_cuda.so"
+    if not (folder / _LIBRARIES[-1]).is_file():
+        _run("bash", Path(os.environ[EMULATOR_VARIABLE], "build"), folder, provider)
+    return folder
+
+
+def build(*targets: str) -> None:
+    """Builds with PTX alone and with the shared CUDA runtime, for which the emulator stands in."""
+    if not (BUILD / "CMakeCache.txt").is_file():
+        configure(ROOT, BUILD)
+    _run(_cmake(), "--build", BUILD, "--target", *targets)
+
+
+def configure(source: Path, folder: Path) -> None:
+    """Makes a build folder for the emulator."""
+    options = {
+        "DRPASS_CUDA": "ON",
+        "CMAKE_CUDA_ARCHITECTURES": "75-virtual",
+        "CMAKE_CUDA_RUNTIME_LIBRARY": "Shared",
+        "CMAKE_CUDA_FLAGS": "-no-compress -lineinfo",  # PTX as text, and faults with their source line
+    }
+    if headers := next(ROOT.glob("build/*/onnxruntime-headers/unpacked/usr/include/onnxruntime"), None):
+        options["ONNXRUNTIME_INCLUDE_DIR"] = str(headers)
+    _run(_cmake(), "-S", source, "-B", folder, *(f"-D{name}={value}" for name, value in options.items()))
+
+
+def _cmake() -> str:
+    found = shutil.which("cmake", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    assert found is not None
+    return found
 
 
 @cache
@@ -72,23 +107,6 @@ def interposer() -> ctypes.CDLL:
     loaded.interposer_stream.restype = ctypes.c_void_p
     loaded.interposer_stream.argtypes = [ctypes.c_size_t]
     return loaded
-
-
-def build_emulated(build: Path, source: Path = ROOT) -> None:
-    """Builds the library with PTX alone and with the shared CUDA runtime, for which the emulator stands in."""
-    tools = Path(sys.executable).parent
-    cmake = shutil.which("cmake", path=f"{tools}{os.pathsep}{os.environ['PATH']}")
-    assert cmake is not None
-    options = {
-        "DRPASS_CUDA": "ON",
-        "CMAKE_CUDA_ARCHITECTURES": "75-virtual",
-        "CMAKE_CUDA_RUNTIME_LIBRARY": "Shared",
-        "CMAKE_CUDA_FLAGS": "-no-compress -lineinfo",  # PTX as text, and faults with their source line
-    }
-    if headers := next(ROOT.glob("build/*/onnxruntime-headers/unpacked/usr/include/onnxruntime"), None):
-        options["ONNXRUNTIME_INCLUDE_DIR"] = str(headers)
-    _run(cmake, "-S", source, "-B", build, *(f"-D{name}={value}" for name, value in options.items()))
-    _run(cmake, "--build", build, "--target", "drpass_ops")
 
 
 def _run(*command: object) -> None:

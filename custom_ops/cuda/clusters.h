@@ -23,7 +23,7 @@ struct ClusterView {
   double* moments;         // grid: [image][channel][16]
   double* variances;       // grid: [instance][channel]
   float* edges;            // grid: [instance]: the cell edge s
-  float* planes;           // lsh: [L][64]: coordinates of the hyperplanes
+  float* planes;           // lsh: [L][kPlaneStride]: coordinates of the hyperplanes
   unsigned long long* keys;  // lsh: [part][pixel]
   unsigned* largest;       // lsh: [part]: bits of the largest |x|
   int* table;            // [part][slot]: the first pixel of a signature, then -2 - its id; -1: free
@@ -46,6 +46,7 @@ struct ClusterView {
 };
 
 constexpr int kChunk = 1024;
+constexpr int kPlaneStride = 64;  // of an element in `planes`: the most bits
 
 int64_t part_count(const View& view, const ClusterView& clusters);
 

@@ -1,8 +1,8 @@
 #include "cuda/engine.h"
 
 #include <algorithm>
-#include <cmath>
 
+#include "cuda/cluster_scratch.h"
 #include "cuda/dense.h"
 #include "cuda/launch.h"
 #include "cuda/reconstruct.h"
@@ -12,81 +12,6 @@ namespace {
 
 // Room for the tables of one pass. What is touched of it is what has clusters; at least one table must fit.
 constexpr int64_t kTableBytes = int64_t{256} << 20;
-
-void fill(void* data, int byte, int64_t bytes, void* stream) {
-  if (bytes) check(cudaMemsetAsync(data, byte, bytes, static_cast<cudaStream_t>(stream)), "cudaMemsetAsync");
-}
-
-template <typename T>
-Scratch<T> make(Memory& memory, std::initializer_list<int64_t> shape) {
-  return Scratch<T>(memory, static_cast<size_t>(checked_product(shape)));
-}
-
-// Scratch memory of the clustering of one call.
-struct ClusterScratch {
-  Scratch<double> moments, variances;
-  Scratch<float> edges, planes, centroids;
-  Scratch<int> table, ids, counts, dense, first_pixels, members, dense_channels, dense_counts, reused;
-  Scratch<unsigned long long> keys, sums;
-  Scratch<unsigned> largest, magnitudes;
-
-  ClusterScratch(const View& v, ClusterView& c, Device device) {
-    Memory& memory = device.memory;
-    const int64_t parts = part_count(v, c), areas = static_cast<int64_t>(v.scopes) * v.groups;
-    const auto take = [&memory](auto& scratch, auto*& pointer, std::initializer_list<int64_t> shape) {
-      scratch = make<std::remove_reference_t<decltype(*pointer)>>(memory, shape);
-      pointer = scratch.data();
-    };
-    if (c.method == Method::grid) {
-      take(moments, c.moments, {v.images, v.channels, 16});
-      take(variances, c.variances, {v.scopes, v.channels});
-      take(edges, c.edges, {v.scopes});
-    } else {
-      take(planes, c.planes, {c.length, 64});
-      take(keys, c.keys, {parts, c.pixels});
-      take(largest, c.largest, {parts});
-      fill(c.largest, 0, largest.size() * sizeof(unsigned), device.stream);
-    }
-    take(table, c.table, {parts, c.slots});
-    take(ids, c.ids, {parts, c.pixels});
-    take(counts, c.counts, {parts});
-    take(dense, c.dense, {parts});
-    take(first_pixels, c.first_pixels, {parts, c.chunks});
-    take(members, c.members, {parts, c.capacity});
-    take(sums, c.sums, {parts, c.capacity, c.length, c.words});
-    take(centroids, c.centroids, {parts, c.capacity, c.length});
-    take(magnitudes, c.magnitudes, {areas, v.group_channels});
-    take(dense_channels, c.dense_channels, {areas, v.group_channels});
-    take(dense_counts, c.dense_counts, {areas});
-    take(reused, c.reused, {areas});
-    fill(c.table, 0xFF, table.size() * sizeof(int), device.stream);
-    fill(c.counts, 0, counts.size() * sizeof(int), device.stream);
-    fill(c.dense, 0, dense.size() * sizeof(int), device.stream);
-    fill(c.magnitudes, 0, magnitudes.size() * sizeof(unsigned), device.stream);
-  }
-};
-
-ClusterView make_cluster_view(const Parameters& p, const Geometry& g, const View& v) {
-  ClusterView c{};
-  c.method = p.method;
-  c.sub_groups = static_cast<int>(g.sub_groups());
-  c.length = static_cast<int>(std::min(p.sub_vector_length, g.group_channels()));
-  c.pixels = v.instance_images * v.pixels;
-  c.capacity = static_cast<int>(std::floor(static_cast<double>(p.max_remaining_ratio) * c.pixels));
-  if (p.method == Method::lsh && p.hash_bits < 31) c.capacity = std::min(c.capacity, 1 << p.hash_bits);
-  c.slots = 16;
-  while (c.slots < 2 * static_cast<int64_t>(c.capacity)) {
-    if (c.slots > (1 << 29)) throw std::invalid_argument("the tensors are too large");
-    c.slots *= 2;
-  }
-  c.chunks = static_cast<int>(divide_up(c.pixels, kChunk));
-  // Of `grid` the unit is 2^-47 of the cell's edge or less. `lsh` has no bound of its values but the largest of the part:
-  // 2^-127 of that keeps all bits of values that are far smaller.
-  c.words = p.method == Method::grid ? 2 : 4;
-  c.bits = static_cast<int>(p.hash_bits);
-  c.step = p.step;
-  return c;
-}
 
 // The passes of the reconstruction: as many scope instances as have room with all their sub-vector groups, else one
 // instance and as many groups as have room, else a part of the outputs.
@@ -100,7 +25,7 @@ class Passes {
     const int64_t table = checked_product({column, width_}), room = std::max<int64_t>(kTableBytes / table, 1);
     sub_groups_ = static_cast<int>(std::min<int64_t>(room, c.sub_groups));
     instances_ = static_cast<int>(std::clamp<int64_t>(room / c.sub_groups, 1, v.scopes));
-    tables_ = make<char>(device.memory, {table, sub_groups_, instances_});
+    tables_ = make_scratch<char>(device.memory, {table, sub_groups_, instances_});
   }
 
   void run() {
@@ -147,10 +72,10 @@ void compute_clustered(const Parameters& p, const View& v, ClusterView c, int64_
   Scratch<int> narrow;
   if (p.table_type == TableType::int16) {
     const int64_t areas = static_cast<int64_t>(v.scopes) * v.groups, width = v.panels * kPanel;
-    tap_sums = make<float>(device.memory, {v.groups, width, v.group_channels});
-    units = make<float>(device.memory, {areas, width});
-    inverses = make<float>(device.memory, {areas, width});
-    narrow = make<int>(device.memory, {areas});
+    tap_sums = make_scratch<float>(device.memory, {v.groups, width, v.group_channels});
+    units = make_scratch<float>(device.memory, {areas, width});
+    inverses = make_scratch<float>(device.memory, {areas, width});
+    narrow = make_scratch<int>(device.memory, {areas});
     u = {tap_sums.data(), units.data(), inverses.data(), narrow.data()};
     launch_units(v, c, u, device.stream);
   }

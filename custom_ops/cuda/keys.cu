@@ -10,12 +10,11 @@ namespace drpass::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kBits = 16;    // of a signature that are computed at a time
-constexpr int kStride = 64;  // of an element in `planes`
+constexpr int kBits = 16;  // of a signature that are computed at a time
 
 __global__ __launch_bounds__(kThreads) void planes_kernel(ClusterView c, uint64_t seed, int64_t stride) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  const int64_t l = i / kStride, bit = i % kStride;
+  const int64_t l = i / kPlaneStride, bit = i % kPlaneStride;
   if (l < c.length) c.planes[i] = bit < c.bits ? hyperplane_coordinate(seed, bit * stride + l) : 0.0f;
 }
 
@@ -25,7 +24,7 @@ __device__ unsigned sign(const View& v, const ClusterView& c, const Part& part, 
   for (int l = 0; l < part.length; ++l) {
     const float x = part.value(v, pixel, l);
     *largest = max(*largest, __float_as_uint(fabsf(x)));
-    const float* plane = c.planes + l * kStride + first;
+    const float* plane = c.planes + l * kPlaneStride + first;
 #pragma unroll
     for (int bit = 0; bit < kBits; ++bit) dot[bit] = fmaf(x, plane[bit], dot[bit]);
   }
@@ -55,7 +54,7 @@ __global__ __launch_bounds__(kThreads) void keys_kernel(View v, ClusterView c) {
 }  // namespace
 
 void launch_keys(const View& v, const ClusterView& c, uint64_t seed, int64_t stride, void* stream) {
-  const int64_t planes = static_cast<int64_t>(c.length) * kStride;
+  const int64_t planes = static_cast<int64_t>(c.length) * kPlaneStride;
   launch("planes", planes_kernel, divide_up(planes, kThreads), kThreads, stream, c, seed, stride);
   launch("keys", keys_kernel, part_count(v, c) * divide_up(c.pixels, kThreads), kThreads, stream, v, c);
 }
