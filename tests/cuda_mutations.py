@@ -18,7 +18,7 @@ from pathlib import Path
 
 import cuda_device
 
-TESTS = ["test_cuda_errors.py", "test_cuda.py"]
+TESTS = ["test_cuda_clusters.py", "test_cuda_errors.py", "test_cuda.py"]  # the quick ones first
 
 
 @dataclass(frozen=True)

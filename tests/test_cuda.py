@@ -5,8 +5,6 @@ More tests run on CUDA beside the kernel sets: those with `targets()`.
 
 from __future__ import annotations
 
-import os
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -176,14 +174,3 @@ def test_concurrent_callers_get_their_own_results() -> None:
         order = [index % len(inputs) for index in range(24)]
         results = list(pool.map(lambda index: made.run(None, {"X": inputs[index]})[0].tobytes(), order))
     assert results == [expected[index] for index in order]
-
-
-@pytest.mark.skipif(cuda_device.has_gpu(), reason="built for the emulator")
-@pytest.mark.parametrize("seed", SEEDS)
-def test_edges_ids_and_centroids_are_those_of_the_cpu_to_the_last_bit(seed: int) -> None:
-    cuda_device.build("drpass_cuda_clusters")
-    program = cuda_device.BUILD / "custom_ops" / "drpass_cuda_clusters"
-    environment = os.environ | {"LD_LIBRARY_PATH": str(cuda_device.stand_ins()), "PTXEMU_SEED": str(seed)}
-    done = subprocess.run([program], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("the same") == 18

@@ -49,6 +49,7 @@ __device__ Origin origin_of(const View& v, const Tile& tile, int i) {
   int pixel = tile.first_pixel + i;
   const int image = tile.instance * v.instance_images + pixel / v.output_pixels;
   pixel %= v.output_pixels;
+#pragma unroll
   for (int slot = 2; slot >= 0; --slot) {
     origin.position[slot] = pixel % v.out[slot] * v.stride[slot] - v.pad[slot];
     pixel /= v.out[slot];
@@ -66,6 +67,7 @@ __device__ Row row_of(const View& v, int row, const int* channels, int count) {
   int tap = row / count;
   const int channel = channels ? channels[row % count] : row % count;
   result.weight = tap * v.group_channels + channel;
+#pragma unroll
   for (int slot = 2; slot >= 0; --slot) {
     result.position[slot] = tap % v.kernel[slot] * v.dilation[slot];
     tap /= v.kernel[slot];
@@ -207,8 +209,9 @@ __device__ void write(const View& v, const Tile& tile, const Place<kPixels, kOut
 }
 
 // One tile of kPixels * kOutputs outputs a block: while a step is multiplied, the next is on its way from global memory.
+// Two blocks a multiprocessor: where nothing is asked for, ptxas spills registers to fit in more.
 template <int kPixels, int kOutputs>
-__global__ __launch_bounds__(kThreads) void dense_kernel(View v, DenseChannels dense) {
+__global__ __launch_bounds__(kThreads, 2) void dense_kernel(View v, DenseChannels dense) {
   static_assert(kThreads % kPixels == 0 || kPixels % kThreads == 0, "a thread stays with its pixel");
   __shared__ Shared<kPixels, kOutputs> s;
   const Tile tile = tile_of<kPixels, kOutputs>(v, blockIdx.x);

@@ -78,15 +78,19 @@ __global__ __launch_bounds__(kThreads) void table_kernel(View v, ClusterView c, 
 #pragma unroll
       for (int l = 0; l < kSlice; ++l) {
         if (begin + l >= c.vector_size(v, k)) break;
+#pragma unroll
         for (int i = 0; i < 2; ++i)
+#pragma unroll
           for (int j = 0; j < 4; ++j) sum[i][j] = fmaf(s.centroids[row + i][l], s.w[l][at + j], sum[i][j]);
       }
     }
+#pragma unroll
     for (int i = 0; i < 2; ++i) {
       if (cluster + row + i >= count || column + at >= p.width) continue;
       const int64_t place = (static_cast<int64_t>(cluster + row + i) * v.taps + tap) * p.width + column + at;
       if (narrow) {
         short element[4];
+#pragma unroll
         for (int j = 0; j < 4; ++j) {
           const int m = p.output + column + at + j, width = v.panels * kPanel;
           const float inverse = m < width ? p.units.inverses[area * width + m] : 0.0f;
@@ -144,6 +148,7 @@ __device__ Source source_of(const View& v, int pixel) {
   Source source;
   source.image = pixel / v.output_pixels;
   pixel %= v.output_pixels;
+#pragma unroll
   for (int slot = 2; slot >= 0; --slot) {
     source.position[slot] = pixel % v.out[slot] * v.stride[slot] - v.pad[slot];
     pixel /= v.out[slot];
@@ -155,6 +160,7 @@ __device__ Source source_of(const View& v, int pixel) {
 __device__ int input_of(const View& v, const Source& source, int tap) {
   int position[3];
   bool inside = true;
+#pragma unroll
   for (int slot = 2; slot >= 0; --slot) {
     position[slot] = source.position[slot] + tap % v.kernel[slot] * v.dilation[slot];
     inside &= static_cast<unsigned>(position[slot]) < static_cast<unsigned>(v.in[slot]);
@@ -218,8 +224,9 @@ __device__ void add_rows(const View& v, const ClusterView& c, const PassView& p,
   }
 }
 
+// Four blocks a multiprocessor: where nothing is asked for, ptxas spills registers to fit in six.
 template <int kColumns>
-__global__ __launch_bounds__(kThreads) void reconstruct_kernel(View v, ClusterView c, PassView p) {
+__global__ __launch_bounds__(kThreads, 4) void reconstruct_kernel(View v, ClusterView c, PassView p) {
   using S = Shape<kColumns>;
   __shared__ Shared<kColumns> s;
   const Tile tile = tile_of<kColumns>(v, p, blockIdx.x);
@@ -236,6 +243,7 @@ __global__ __launch_bounds__(kThreads) void reconstruct_kernel(View v, ClusterVi
   float sum[S::kEach][4] = {};
 #pragma unroll
   for (int i = 0; i < S::kEach; ++i)
+#pragma unroll
     for (int j = 0; j < 4; ++j) {
       const int m = p.output + tile.column + at + j;
       if (slot + i * S::kSlots < tile.count && m < v.panels * kPanel) sum[i][j] = s.y[at + j][slot + i * S::kSlots];
@@ -243,7 +251,9 @@ __global__ __launch_bounds__(kThreads) void reconstruct_kernel(View v, ClusterVi
   if (is_narrow(p, area)) {
     int rows[S::kEach][4] = {};
     add_rows<kColumns, short4>(v, c, p, tile, s, rows);
+#pragma unroll
     for (int i = 0; i < S::kEach; ++i)
+#pragma unroll
       for (int j = 0; j < 4; ++j) {
         const int m = p.output + tile.column + at + j, width = v.panels * kPanel;
         if (m < width) sum[i][j] = fmaf(static_cast<float>(rows[i][j]), p.units.units[area * width + m], sum[i][j]);
@@ -253,6 +263,7 @@ __global__ __launch_bounds__(kThreads) void reconstruct_kernel(View v, ClusterVi
   }
 #pragma unroll
   for (int i = 0; i < S::kEach; ++i)
+#pragma unroll
     for (int j = 0; j < 4; ++j) s.y[at + j][slot + i * S::kSlots] = sum[i][j];
   __syncthreads();
 
