@@ -3,8 +3,10 @@
 #   make demo        export CifarNet, rewrite it, check it on real images and time it
 #   make test        lint, type check and all tests
 #   make bench       the table of speed and accuracy on real models (BENCH: options of bench/table.py)
-#   make bench-stages  every stage of the operator against the limits of this machine (needs libbenchmark-dev)
-#   make test-gpu    the tests of CUDA on a GPU; make cuda-resources: what its kernels take of one
+#   make bench-scaling  how the speed-up grows with batch, image and channels
+#   make bench-tuning   does the tuner keep its promise: budgets on held-out data, speed against settings chosen by hand
+#   make bench-stages   every stage of the operator against the limits of this machine (needs libbenchmark-dev)
+#   make test-gpu       the tests of CUDA on a GPU; make cuda-resources: what its kernels take of one
 #   make sanitize    tests of the operator under ASan, UBSan and TSan
 #   make build       .venv with drpass installed from this checkout
 #   make clean       remove what the others made
@@ -46,7 +48,7 @@ CONFIGURE = $(BIN)/cmake -S . -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/nin
 PRELOAD = $(shell c++ -print-file-name=libasan.so) $(shell c++ -print-file-name=libstdc++.so.6)
 SANITIZED_TESTS := $(wildcard tests/test_operator_*.py) tests/test_memo.py tests/test_normalization.py tests/test_stages.py
 
-.PHONY: demo test test-gpu cuda-resources bench bench-stages sanitize build clean lint
+.PHONY: demo test test-gpu cuda-resources bench bench-scaling bench-stages bench-tuning sanitize build clean lint
 
 build: $(VENV)/installed
 
@@ -93,6 +95,9 @@ cuda-resources: build
 
 bench: build
 	$(BIN)/python bench/table.py $(BENCH)
+
+bench-scaling bench-tuning: bench-%: build
+	$(BIN)/python bench/$*.py $(BENCH)
 
 bench-stages: build
 	$(CONFIGURE) -B build/stages -DDRPASS_BENCH=ON

@@ -19,16 +19,20 @@ _SELECTION = ("include", "exclude", "op_types")
 
 @dataclass(frozen=True)
 class Rewriting:
-    """The arguments of drpass.rewrite. ``memo``: MiB in which a session keeps results from call to call."""
+    """The arguments of drpass.rewrite. ``memo``: MiB in which a session keeps results from call to call; ``plan``: a
+    file relative to the repository, in place of all others."""
 
     parameters: ReuseParameters
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     op_types: tuple[str, ...] = ()
     memo: int = 0
+    plan: str = ""
 
     def describe(self) -> str:
-        """``grid L=4 ..., include *conv2*``."""
+        """``grid L=4 ..., include *conv2*``, or the plan."""
+        if self.plan:
+            return self.plan
         chosen = [f"{key.replace('_', ' ')} {' '.join(getattr(self, key))}" for key in _SELECTION if getattr(self, key)]
         memo = [f"memo {self.memo} MiB"] if self.memo else []
         return ", ".join([self.parameters.describe(), *memo, *chosen])
@@ -134,14 +138,18 @@ def _rewriting(values: Mapping[str, Any]) -> Rewriting:
             if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
                 raise DrpassError(f"rewrite.{key} must be a list of texts, not {value!r}")
             selection[key] = tuple(value)
-        elif key == "memo":
-            _check_type("rewrite.memo", value, "int")
+        elif key in ("memo", "plan"):
+            _check_type(f"rewrite.{key}", value, "int" if key == "memo" else "str")
             selection[key] = value
         elif key not in types:
-            raise DrpassError(f"unknown key rewrite.{key}; the keys are {', '.join([*types, *_SELECTION, 'memo'])}")
+            raise DrpassError(
+                f"unknown key rewrite.{key}; the keys are {', '.join([*types, *_SELECTION, 'memo', 'plan'])}"
+            )
         else:
             wanted = (int, float) if types[key] is float else (types[key],)
             if isinstance(value, bool) or not isinstance(value, wanted):
                 raise DrpassError(f"rewrite.{key} can't be {value!r}")
             parameters[key] = value
+    if "plan" in selection and len(values) > 1:
+        raise DrpassError("rewrite.plan says everything: leave out the other keys of rewrite")
     return Rewriting(check_parameters(ReuseParameters(**parameters)), **selection)

@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for row in rows:
             for seed in seeds:
                 line, good = _measure(row, seed, options)
+                print(f"  {'; '.join(line)}", file=sys.stderr, flush=True)
                 lines.append(line)
                 kept = kept and good
         text = _report(lines)

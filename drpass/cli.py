@@ -21,7 +21,7 @@ from drpass import console
 from drpass.errors import DrpassError
 
 #: In the order in which a user meets them; ``NAME`` is ``drpass/commands/NAME.py``.
-COMMANDS = ("export", "inspect", "rewrite", "explain", "validate", "diff", "run", "bench")
+COMMANDS = ("export", "inspect", "rewrite", "restore", "explain", "validate", "diff", "run", "bench")
 
 app = typer.Typer(
     name="drpass",

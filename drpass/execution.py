@@ -10,9 +10,11 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
+from google.protobuf.message import EncodeError
 
 from drpass import model_io, runtime
 from drpass.errors import DrpassError
+from drpass.external_data import relative_to_folder
 from drpass.tensors import Array, Feeds, describe_all, input_specs, output_specs
 
 Model = str | os.PathLike[str] | onnx.ModelProto | ir.Model
@@ -43,16 +45,20 @@ def open_session(
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = profile
-    return runtime.session(_loadable(model), providers=PROVIDERS[provider], options=options)
+    source, folder = _loadable(model)
+    if folder is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+    return runtime.session(source, providers=PROVIDERS[provider], options=options)
 
 
-def _loadable(model: Model) -> str | os.PathLike[str] | bytes:
+def _loadable(model: Model) -> tuple[str | os.PathLike[str] | bytes, str | None]:
+    """What ONNX Runtime loads, and the folder of its external data if the model itself does not say it."""
     if isinstance(model, (str, os.PathLike)):
-        return model
-    proto = model_io.to_proto(model) if isinstance(model, ir.Model) else model
+        return model, None
+    proto, folder = relative_to_folder(model_io.to_proto(model) if isinstance(model, ir.Model) else model)
     try:
-        return bytes(proto.SerializeToString())
-    except ValueError as error:
+        return bytes(proto.SerializeToString()), folder
+    except (EncodeError, ValueError) as error:
         raise DrpassError("the model is over 2 GB; save it and give its path") from error
 
 

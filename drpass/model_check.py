@@ -10,12 +10,11 @@ import onnx_ir as ir
 from google.protobuf.message import Message
 
 from drpass.errors import DrpassError
-from drpass.model_io import check_texts, graphs_of
+from drpass.external_data import SMALL, held_bytes
+from drpass.message import check_texts, graphs_of
 from drpass.operator import schema
 
 _LONGEST = 200
-#: Initializers up to this size may hold shapes.
-_LARGEST_SHAPE_BYTES = 1024
 
 
 def require_valid(model: onnx.ModelProto, name: str) -> None:
@@ -60,7 +59,7 @@ def without_large_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
             _copy_field(light.graph, field.name, value)
     inputs = {value.name for value in model.graph.input}
     for tensor in model.graph.initializer:
-        if len(tensor.raw_data) <= _LARGEST_SHAPE_BYTES:
+        if held_bytes(tensor) <= SMALL:
             light.graph.initializer.append(tensor)
             continue
         _check_size(tensor)
@@ -72,8 +71,8 @@ def without_large_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _check_size(tensor: onnx.TensorProto) -> None:
     needed = math.prod(tensor.dims) * ir.DataType(tensor.data_type).bitwidth / 8
-    if min(tensor.dims, default=1) < 0 or len(tensor.raw_data) != math.ceil(needed):
-        shape, held = list(tensor.dims), len(tensor.raw_data)
+    shape, held = list(tensor.dims), held_bytes(tensor)
+    if min(shape, default=1) < 0 or held != math.ceil(needed):
         raise ValueError(f"initializer '{tensor.name}' has {held} bytes, which is not what its shape {shape} needs")
 
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import DecodeError, EncodeError, Message
-from onnx import external_data_helper
+from google.protobuf.message import DecodeError, EncodeError
 
+from drpass import external_data
 from drpass.errors import DrpassError
 from drpass.files import atomic_output
+from drpass.message import check_texts, graphs_of, innermost
 
-#: A protobuf message can't be longer.
-MAX_BYTES = 2**31 - 1
+__all__ = ["check_texts", "graphs_of", "is_large", "load", "load_proto", "outline", "save", "to_ir", "to_proto"]
 
 
 def load(path: str | os.PathLike[str]) -> ir.Model:
@@ -30,80 +30,144 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
 
 
 def load_proto(path: str | os.PathLike[str]) -> onnx.ModelProto:
-    """As `load`, but the protobuf message, which then holds its external data itself."""
+    """As `load`, but the protobuf message. It holds its external data itself, unless that makes it too large: then it
+    refers to it by absolute path, which `to_ir` and `drpass.execution` understand.
+    """
     path = Path(path)
     model = onnx.ModelProto()
+    data = _read(path)
     try:
-        model.ParseFromString(_read(path))
+        model.ParseFromString(data)
     except (DecodeError, RecursionError) as error:
         raise DrpassError(f"{path} is not an ONNX file, or it is truncated (its protobuf can't be parsed)") from error
     if not model.ir_version or not model.HasField("graph") or not model.opset_import:
         raise DrpassError(f"{path} is not an ONNX model (it has no graph, IR version or opset)")
-    tensors = list(_external_tensors(model))
-    size = sum(_check_external(tensor, path) for tensor in tensors)
-    if size > MAX_BYTES:
-        raise DrpassError(f"{path} has {size / 1e9:.1f} GB of external data; over 2 GB is not supported yet")
-    for tensor in tensors:
-        _read_external(tensor, path)
+    external_data.attach(model, path, len(data))
     return model
 
 
 def to_ir(proto: onnx.ModelProto, name: str) -> ir.Model:
-    """The IR of a message whose tensors are all in it; ``name`` says in errors which model it is.
+    """The IR of a message; ``name`` says in errors which model it is.
 
-    Raises DrpassError if the graph contradicts itself or holds what the IR can't represent.
+    Raises DrpassError if the graph contradicts itself or holds what the IR can't represent, or if the message refers
+    to external data and is not from `load_proto`.
     """
     # What the IR can't represent would be lost without a word.
     if proto.graph.sparse_initializer:
         raise DrpassError(f"{name} has sparse initializers, which are not supported; make them dense")
     if proto.training_info:
         raise DrpassError(f"{name} has training information, which is not supported; export it for inference")
+    external_data.check_references(proto, name)
     logger = logging.getLogger("onnx_ir")
     level = logger.level
     # Its warnings about undefined names would come beside the one line that onnx.checker's verdict makes.
     logger.setLevel(logging.ERROR)
     try:
         check_texts(proto)
-        return ir.from_proto(proto)
+        model = ir.from_proto(proto)
+        external_data.map_initializers(model)
     except Exception as error:  # onnx-ir wraps whatever a damaged graph makes it stumble over.
-        raise DrpassError(f"{name} is not a valid ONNX model: {_innermost(error)}") from error
+        raise DrpassError(f"{name} is not a valid ONNX model: {innermost(error)}") from error
     finally:
         logger.setLevel(level)
+    return model
+
+
+def is_large(model: ir.Model) -> bool:
+    """Whether the model can't be one message: it is saved with external data, and has no `to_proto`."""
+    return external_data.is_large(model)
 
 
 def to_proto(model: ir.Model) -> onnx.ModelProto:
     """The message of a model. Raises DrpassError if a tensor can't be read or the model is over 2 GB."""
-    tensors = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
-    size = sum(tensor.nbytes for tensor in tensors if tensor is not None)
-    if size > MAX_BYTES:
-        raise DrpassError(f"the model has {size / 1e9:.1f} GB; models over 2 GB are not supported yet")
-    try:
+    if is_large(model):
+        raise DrpassError("the model has over 2 GB, which no message can hold; save it and give its path")
+    with _readable_tensors():
         proto = ir.to_proto(model)
-    except (OSError, ValueError, EncodeError, ir.serde.SerdeError) as error:
-        raise DrpassError(f"the model's tensors can't be read: {_innermost(error)}") from error
     for graph in graphs_of(proto):
         _drop_initializer_infos(graph)
     return proto
 
 
-def save(model: ir.Model | onnx.ModelProto, path: str | os.PathLike[str]) -> None:
-    """Write a model as one file that appears only when complete.
+def outline(model: ir.Model) -> onnx.ModelProto:
+    """A message to check, not to save: its large initializers are external, in a file that is not there."""
+    return _outlined(model, "nowhere")[0]
 
-    Raises DrpassError if the model is over 2 GB or the file can't be written.
+
+def save(model: ir.Model | onnx.ModelProto, path: str | os.PathLike[str]) -> None:
+    """Write a model as one file that appears only when complete; over 2 GB with one data file beside it.
+
+    Raises DrpassError if a tensor can't be read or a file can't be written.
     """
-    proto = to_proto(model) if isinstance(model, ir.Model) else model
-    try:
-        data = proto.SerializeToString()
-    except (EncodeError, ValueError) as error:
-        raise DrpassError("the model is over 2 GB, which is not supported yet") from error
-    with atomic_output(Path(path)) as temporary:
+    path = Path(path)
+    if isinstance(model, onnx.ModelProto) and external_data.check_references(model, "the model"):
+        model = to_ir(model, "the model")
+    if isinstance(model, ir.Model) and is_large(model):
+        _save_large(model, path)
+        return
+    data = _serialized(to_proto(model) if isinstance(model, ir.Model) else model)
+    with atomic_output(path) as temporary:
         temporary.write_bytes(data)
+
+
+def _save_large(model: ir.Model, path: Path) -> None:
+    target = external_data.data_path(model, path)
+    proto, pieces = _outlined(model, target.name)
+    data = _serialized(proto)
+    if path.is_dir():
+        raise DrpassError(f"can't write {path}: it is a folder")
+    fresh = not target.exists()
+    try:
+        with atomic_output(path) as file, atomic_output(target) as data_file:
+            with _readable_tensors():
+                external_data.write(pieces, data_file)
+            file.write_bytes(data)
+    except BaseException:
+        # The data file is moved first: it must not stay without the model.
+        if fresh and not (path.is_file() and path.read_bytes() == data):
+            target.unlink(missing_ok=True)
+        raise
+
+
+def _outlined(model: ir.Model, location: str) -> tuple[onnx.ModelProto, list[external_data.Piece]]:
+    """The message whose large initializers lie in the file ``location``, and what that file must hold."""
+    references, pieces = external_data.place(model, location)
+    tensors = {value: value.const_value for value in references}
+    try:
+        for value, reference in references.items():
+            value.const_value = reference
+        with _readable_tensors():
+            proto = ir.to_proto(model)
+    finally:
+        for value, tensor in tensors.items():
+            value.const_value = tensor
+    for graph in graphs_of(proto):
+        _drop_initializer_infos(graph)
+    return proto, pieces
+
+
+@contextmanager
+def _readable_tensors() -> Iterator[None]:
+    """What a tensor of the model raises, while it is read, is the model's fault."""
+    try:
+        yield
+    except (ValueError, EncodeError, ir.serde.SerdeError) as error:
+        raise DrpassError(f"the model's tensors can't be read: {innermost(error)}") from error
+
+
+def _serialized(proto: onnx.ModelProto) -> bytes:
+    try:
+        return bytes(proto.SerializeToString())
+    except (EncodeError, ValueError) as error:
+        raise DrpassError("the model has over 2 GB outside the initializers of its main graph") from error
 
 
 def _read(path: Path) -> bytes:
     if path.is_dir():
         raise DrpassError(f"{path} is a folder; give an ONNX file (drpass export makes one of a SavedModel)")
     try:
+        if path.stat().st_size >= 2**31:
+            raise DrpassError(f"{path} is over 2 GB, which no message can be; save it with external data")
         data = path.read_bytes()
     except OSError as error:
         raise DrpassError(f"can't read {path}: {error.strerror or error}") from error
@@ -112,85 +176,9 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def graphs_of(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
-    """The main graph and all subgraphs, those in functions too."""
-    pending = [model.graph]
-    for function in model.functions:
-        pending.extend(_bodies(function.node))
-    while pending:
-        graph = pending.pop()
-        yield graph
-        pending.extend(_bodies(graph.node))
-
-
-def check_texts(message: Message) -> None:
-    """Raise ValueError for text that is not UTF-8: protobuf hands it out as bytes, which nothing here expects."""
-    for field, value in message.ListFields():
-        repeated = not isinstance(value, (str, bytes, Message))
-        if field.type == FieldDescriptor.TYPE_STRING:
-            if any(isinstance(text, bytes) for text in (value if repeated else (value,))):
-                raise ValueError(f"{field.name} holds text that is not UTF-8")
-        elif field.type == FieldDescriptor.TYPE_MESSAGE:
-            for part in value if repeated else (value,):
-                check_texts(part)
-
-
-def _bodies(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
-    for node in nodes:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield attribute.g
-            yield from attribute.graphs
-
-
 def _drop_initializer_infos(graph: onnx.GraphProto) -> None:
     """onnx-ir writes value info for initializers too, which only repeats what the tensors say."""
     initializers = {tensor.name for tensor in graph.initializer}
     kept = [info for info in graph.value_info if info.name not in initializers]
     del graph.value_info[:]
     graph.value_info.extend(kept)
-
-
-def _external_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    graphs = list(graphs_of(model))
-    for graph in graphs:
-        yield from filter(external_data_helper.uses_external_data, graph.initializer)
-    for nodes in (*(graph.node for graph in graphs), *(function.node for function in model.functions)):
-        for attribute in (attribute for node in nodes for attribute in node.attribute):
-            held = [*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors]
-            yield from filter(external_data_helper.uses_external_data, held)
-
-
-def _check_external(tensor: onnx.TensorProto, path: Path) -> int:
-    """The bytes of external data that the tensor says it has, after checking that they are there."""
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    location = entries.get("location", "")
-    folder = path.parent.resolve()
-    file = (folder / location).resolve()
-    if not location or folder not in file.parents:
-        raise DrpassError(f"{path}: the external data of '{tensor.name}' lies outside the model's folder ({location})")
-    if not file.is_file():
-        raise DrpassError(f"{path} needs its external data {location}; put that file beside it")
-    try:
-        offset, length = int(entries.get("offset") or 0), int(entries.get("length") or 0)
-    except ValueError as error:
-        raise DrpassError(f"{path}: the external data of '{tensor.name}' has no valid offset and length") from error
-    if offset < 0 or length < 0 or offset + length > file.stat().st_size:
-        raise DrpassError(f"{path}: its external data {location} is truncated ('{tensor.name}' lies beyond its end)")
-    return length or file.stat().st_size - offset
-
-
-def _read_external(tensor: onnx.TensorProto, path: Path) -> None:
-    try:
-        external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
-    except Exception as error:  # Among others a checker error for links and for names that point elsewhere.
-        raise DrpassError(f"{path}: the external data of '{tensor.name}' can't be read: {_innermost(error)}") from error
-    tensor.data_location = onnx.TensorProto.DEFAULT
-    del tensor.external_data[:]
-
-
-def _innermost(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."

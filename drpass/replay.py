@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from drpass.errors import DrpassError
-from drpass.operator.spec import LRN
+from drpass.operator.spec import DOMAIN, LRN, OP_TYPE, ReuseParameters
 from drpass.passes import EXACT, OP_TYPES, NodeKey, Verdict
 from drpass.passes.places import label, places
 from drpass.plan_file import NodePlan, Plan, plain
@@ -60,17 +61,48 @@ def carried(node: ir.Node) -> tuple[str, dict[str, Any]]:
     return reason if isinstance(reason, str) else "", measured if isinstance(measured, dict) else {}
 
 
-def require_fit(plan: Plan, verdicts: Iterable[Verdict]) -> None:
+def replaced_nodes(model: ir.Model) -> dict[NodeKey, ReuseParameters]:
+    """What an earlier rewriting made of nodes: DeepReuseGemm with its parameters, and LRN, which is `EXACT`."""
+    return {
+        (place.path, label(node)): parameters_of(node) if node.op_type == OP_TYPE else EXACT
+        for place in places(model)
+        for node in place.graph
+        if node.domain == DOMAIN and node.op_type in (OP_TYPE, LRN)
+    }
+
+
+def parameters_of(node: ir.Node) -> ReuseParameters:
+    """The parameters that a DeepReuseGemm has; parameters of a function count as absent."""
+    return ReuseParameters.of_node({name: found.value for name, found in node.attributes.items() if not found.is_ref()})
+
+
+def require_fit(plan: Plan, verdicts: Iterable[Verdict], earlier: Mapping[NodeKey, ReuseParameters]) -> None:
     """Raise DrpassError, with the list, if the plan names nodes that are gone, that have become others, or that it
-    replaces though they can't be. ``verdicts`` are those of the model under the plan."""
+    replaces though they can't be. ``verdicts`` are those of the model under the plan, ``earlier`` its
+    `replaced_nodes`: those fit where the plan says the same."""
     nodes: dict[NodeKey, list[Verdict]] = {}
     for verdict in verdicts:
         nodes.setdefault(verdict.key, []).append(verdict)
-    gone = [_name(node) for node in plan.nodes if node.key not in nodes]
+    gone = [_name(node) for node in plan.nodes if node.key not in nodes and node.key not in earlier]
     faults = [f"it has no {', '.join(gone)}"] if gone else []
     faults += [fault for node in plan.nodes if node.key in nodes and (fault := _misfit(node, nodes[node.key]))]
+    faults += [
+        f"{_name(node)} is replaced already by {earlier[node.key].describe()} (drpass restore takes that back)"
+        for node in plan.nodes
+        if node.key not in nodes and node.key in earlier and not _alike(node.parameters, earlier[node.key])
+    ]
     if faults:
         raise DrpassError(f"the plan does not fit the model: {'; '.join(faults)}; make it again or edit it")
+
+
+def _alike(planned: ReuseParameters | None, found: ReuseParameters) -> bool:
+    """Whether they say the same in a model, whose numbers have 32 bits."""
+    return planned is not None and _stored(planned) == _stored(found)
+
+
+def _stored(parameters: ReuseParameters) -> dict[str, Any]:
+    attributes = parameters.attributes()
+    return {name: np.float32(value) if isinstance(value, float) else value for name, value in attributes.items()}
 
 
 def _misfit(node: NodePlan, verdicts: list[Verdict]) -> str:

@@ -17,13 +17,19 @@ from drpass.model_check import fault, require_valid
 from drpass.operator.spec import LARGEST_MEMO, ReuseParameters, check_parameters
 from drpass.passes import EXACT, Selection, Verdict
 from drpass.plan_file import Plan
-from drpass.replay import annotate, plan_of, require_fit
+from drpass.replay import annotate, plan_of, replaced_nodes, require_fit
 from drpass.shape_inference import infer_shapes
 
 __all__ = ["ReuseParameters", "RewriteReport", "RewriteResult", "Verdict", "rewrite"]
 
 #: In every report of a model that was changed.
 UNCHECKED = "accuracy was NOT checked; compare both models on real data (drpass validate)"
+
+#: In the report of a model that was rewritten before and is not changed.
+REWRITTEN = "the model is rewritten already and stays as it is (drpass restore takes that back)"
+
+#: In every report of a model that is saved with external data.
+EXTERNAL = "the model is over 2 GB: its weights are in a data file beside it, keep both together"
 
 #: What a model may be given as.
 ModelLike = str | os.PathLike[str] | onnx.ModelProto | ir.Model
@@ -61,7 +67,8 @@ class RewriteResult:
 
     model: ir.Model
     report: RewriteReport
-    _proto: onnx.ModelProto = field(repr=False)
+    #: None: the model is too large for a message.
+    _proto: onnx.ModelProto | None = field(repr=False)
     _settings: Plan = field(repr=False)
 
     def plan(self) -> Plan:
@@ -72,14 +79,16 @@ class RewriteResult:
         return self._settings if self.report.parameters is None else plan_of(self.report.verdicts, self._settings)
 
     def to_proto(self) -> onnx.ModelProto:
-        """The rewritten model as a protobuf message (a copy)."""
+        """The rewritten model as a protobuf message (a copy). Raises DrpassError if it is over 2 GB."""
+        if self._proto is None:
+            return model_io.to_proto(self.model)
         copy = onnx.ModelProto()
         copy.CopyFrom(self._proto)
         return copy
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the rewritten model; raises DrpassError if that fails."""
-        model_io.save(self._proto, path)
+        """Write the rewritten model, over 2 GB with its data beside it; raises DrpassError if that fails."""
+        model_io.save(self.model if self._proto is None else self._proto, path)
 
 
 def rewrite(
@@ -129,6 +138,7 @@ def rewrite(
     require_valid(proto, name)
     strict_fault = fault(proto, strict=True)
     working = model_io.to_ir(proto, name)
+    earlier = replaced_nodes(working)
     if plan is not None:
         annotate(working, plan)
     certain = infer_shapes(working)
@@ -142,14 +152,18 @@ def rewrite(
         memo_bytes=settings.memo_bytes,
     )
     if plan is not None:
-        require_fit(plan, done.verdicts)
+        require_fit(plan, done.verdicts, earlier)
     report = RewriteReport(tuple(done.verdicts), None if plan else parameters or EXACT)
     if not report.replaced:
+        if earlier:
+            report = replace(report, notes=(REWRITTEN,))
         return RewriteResult(model_io.to_ir(proto, name), report, proto, settings)
-    result = model_io.to_proto(working)
-    if message := fault(result, strict=not strict_fault):
+    result = None if model_io.is_large(working) else model_io.to_proto(working)
+    if message := fault(model_io.outline(working) if result is None else result, strict=not strict_fault):
         raise AssertionError(f"the rewritten model is not valid: {message}")
     notes = _notes(done, settings.memo_bytes, strict_fault)
+    if result is None:
+        notes = (*notes, EXTERNAL)
     return RewriteResult(working, replace(report, notes=notes), result, settings)
 
 

@@ -9,10 +9,8 @@ import onnx
 import onnx_ir as ir
 
 from drpass.errors import DrpassError
+from drpass.external_data import SMALL
 from drpass.operator import schema
-
-#: Larger initializers are not shown to the inference: only small ones hold shapes, and all must fit in a message.
-_LARGEST_SHAPE_BYTES = 1024
 
 #: The values of a model, each with a twin that has the inferred type and shape. Of a value that is absent only what the
 #: model itself says is known.
@@ -81,11 +79,11 @@ def _set_inputs(model: ir.Model, inputs: Mapping[str, Sequence[int]]) -> None:
 
 
 def _hide_large_initializers(model: ir.Model) -> None:
-    """Turn them into inputs of the same type and shape, which says as much to the inference."""
+    """Turn them into inputs of the same type and shape, which says as much: only small ones hold shapes."""
     graph = model.graph
     for name, value in list(graph.initializers.items()):
         tensor = value.const_value
-        if tensor is None or tensor.nbytes <= _LARGEST_SHAPE_BYTES:
+        if tensor is None or tensor.nbytes <= SMALL:
             continue
         value.shape, value.dtype, value.const_value = ir.Shape(tensor.shape.numpy()), tensor.dtype, None
         graph.initializers.pop(name)

@@ -55,6 +55,8 @@ def test_rows_of_the_repository_are_sound() -> None:
         (ROW.replace('method = "exact"', 'include = "conv"'), "rewrite.include must be a list of texts"),
         (ROW.replace('method = "exact"', "memo = 1"), "rewrite.memo is for films"),
         (ROW.replace('method = "exact"', "memo = -1"), "rewrite.memo must be a whole number, 0 or more"),
+        (ROW.replace('method = "exact"', "plan = 1"), "rewrite.plan must be a text in quotes"),
+        (ROW.replace('method = "exact"', 'plan = "p.toml", method = "lsh"'), "leave out the other keys of rewrite"),
         (ROW.replace('method = "exact"', "step = -1"), "step can't be -1"),
         (ROW.replace('method = "exact"', 'scope = "batch"') + "judge_batch = 2", "judge_batch must be batch"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import onnx
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from models_for_tests import conv_model, function_model, if_model, node, random_array
 from onnx import helper
 
-from drpass import model_io
+from drpass import external_data, model_io
 from drpass.errors import DrpassError
 from drpass.inspection import inspect
 from drpass.rewrite import rewrite
@@ -136,6 +137,41 @@ def test_external_data_with_a_nonsensical_offset_is_refused(tmp_path: Path, valu
     assert "external data" in error_of(path)
 
 
+def fuzz(examples: int) -> settings:
+    return settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@fuzz(300)
+@given(
+    key=st.sampled_from(["location", "offset", "length"]),
+    value=st.one_of(st.text(), st.integers().map(str), st.sampled_from(["\0", "a\nb", "../x", "a" * 5000, "9" * 5000])),
+    limit=st.sampled_from([0, 2**31]),
+)
+def test_damaged_references_to_external_data_never_crash(tmp_path: Path, key: str, value: str, limit: int) -> None:
+    path = external_model(tmp_path)
+    proto = onnx.load(path, load_external_data=False)
+    for entry in proto.graph.initializer[0].external_data:
+        if entry.key == key:
+            entry.value = value
+    with mock.patch.object(external_data, "LARGEST_MESSAGE", limit):
+        survives(proto.SerializeToString(), tmp_path)
+
+
+def test_location_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    path = external_model(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"weights.bin", b"weights\xf4bin"))
+    assert "has no valid location" in error_of(path)
+
+
+def test_link_to_external_data_in_the_folder_is_followed(tmp_path: Path) -> None:
+    path = external_model(tmp_path)
+    (tmp_path / "weights.bin").rename(tmp_path / "blob")
+    (tmp_path / "weights.bin").symlink_to("blob")
+    assert np.array_equal(
+        model_io.load(path).graph.initializers["conv.weight"].const_value.numpy(), random_array(32, 3, 3, 3)
+    )
+
+
 def test_file_appears_only_when_complete(tmp_path: Path) -> None:
     with pytest.raises(DrpassError, match="can't write"):
         model_io.save(conv_model(), tmp_path / "missing" / "out.onnx")
@@ -166,10 +202,6 @@ def complaint(read: Callable[[Path], object], path: Path) -> str:
     except DrpassError as error:
         return str(error)
     return ""
-
-
-def fuzz(examples: int) -> settings:
-    return settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @fuzz(60)

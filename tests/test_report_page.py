@@ -95,7 +95,7 @@ def test_report_of_a_tuning_run_is_shown() -> None:
         batch=1,
         about_data={"calibration": "256 pictures", "held_out": "744 pictures", "fingerprint": "9f86d0", "seed": 3},
         budget="top-1 agreement >= 99.5 %",
-        speed=Speed(10.0, 4.0, Ratio(2.5, 2.44, 2.61), 30),
+        speed=Speed(10.0, 4.0, Ratio(2.5, 2.44, 2.61), 2.4, 30),
         calibration=None,
         held_out=Judgement((kept,), True, "744 pictures", 744, 0.01),
         verdict="rewritten",

@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
-from dense_form import run
 from models_for_tests import conv_model, function_model, if_model, loop_model, model, node, random_array
-from rewriting import EXACT, rewrite
+from rewriting import EXACT, rewrite, run
 
 from drpass.operator.spec import DOMAIN, ReuseParameters
 from drpass.runtime import session

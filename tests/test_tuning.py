@@ -107,6 +107,7 @@ def test_loose_budget_clusters_what_is_quicker_and_keeps_it(original: Path, monk
     FakeClock(clusters_are_quick, monkeypatch)
     tuned = tune(original, Budget(min_sqnr=8.0))
     assert methods(tuned) == {"first": "grid", "second": "grid", "last": "kept"}
+    assert not tuned.report.stopped_early
     report = validate(original, tuned.result.to_proto(), split().held_out)
     assert report.outputs[0].errors.sqnr_db >= 8.0
     assert tuned.report.held_out is not None
@@ -301,3 +302,15 @@ def test_setting_of_every_trial_is_told_with_its_figures(original: Path, monkeyp
     assert coarse.effect > fine.effect > 0
     assert coarse.milliseconds < fine.milliseconds
     assert all(0 < ratio <= 1 for trial in grid for ratio in trial.remaining_ratios)
+
+
+def test_lower_end_of_the_median_is_the_order_statistic_of_the_sign_test() -> None:
+    # P(X <= 5 of 20 fair coins) = 0.0207, P(X <= 6) = 0.0577: the sixth least value.
+    assert workbench.median_at_least([float(value) for value in range(20, 0, -1)]) == 6.0
+    assert workbench.median_at_least([3.0, 2.0]) == 2.0
+
+
+def test_lower_end_of_the_median_covers_it_as_often_as_it_says() -> None:
+    draws = np.random.default_rng(0).lognormal(size=(2000, 15))
+    covered = np.mean([workbench.median_at_least(list(draw)) <= 1.0 for draw in draws])
+    assert 0.95 <= covered <= 0.99

@@ -1,5 +1,6 @@
 #include "ort/shape_inference.h"
 
+#include <atomic>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -16,6 +17,13 @@ struct Dimension {
   std::string symbol;  // where the size is not known; may be empty
 };
 using Shape = std::vector<Dimension>;
+
+// A name for a size that is not known. It must be of this dimension alone: tensors whose dimensions have equal names, or
+// none, count as equally large for ONNX Runtime, which then puts one into the memory of the other.
+std::string new_symbol() {
+  static std::atomic<uint64_t> next{0};
+  return "drpass_" + std::to_string(next++);
+}
 
 Shape input_shape(OrtShapeInferContext* context, size_t index) {
   const OrtApi& api = Ort::GetApi();
@@ -38,11 +46,14 @@ Shape input_shape(OrtShapeInferContext* context, size_t index) {
 void set_output_shape(OrtShapeInferContext* context, size_t index, const Shape& shape, ONNXTensorElementDataType type) {
   const OrtApi& api = Ort::GetApi();
   std::vector<int64_t> sizes;
+  std::vector<std::string> names;
   std::vector<const char*> symbols;
   for (const Dimension& dimension : shape) {
     sizes.push_back(dimension.size);
-    symbols.push_back(dimension.symbol.c_str());
+    const bool named = dimension.size >= 0 || !dimension.symbol.empty();
+    names.push_back(named ? dimension.symbol : new_symbol());
   }
+  for (const std::string& name : names) symbols.push_back(name.c_str());
   OrtTensorTypeAndShapeInfo* info = nullptr;
   Ort::ThrowOnError(api.CreateTensorTypeAndShapeInfo(&info));
   const std::unique_ptr<OrtTensorTypeAndShapeInfo, void (*)(OrtTensorTypeAndShapeInfo*)> owner(

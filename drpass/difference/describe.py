@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from drpass.difference.report import Tensor
 from drpass.errors import DrpassError
+from drpass.external_data import forget
 from drpass.operator.spec import DOMAIN, OP_TYPE, ReuseParameters
 
 _MAX_TEXT = 80
@@ -62,6 +63,7 @@ def tensor(value: ir.TensorProtocol, name: str, used_by: list[str] | None = None
     if value.dtype != ir.DataType.STRING and len(content) != value.nbytes:
         raise DrpassError(f"the constant {name!r} has {len(content)} bytes, but its shape {shape} needs {value.nbytes}")
     digest = hashlib.sha256(content).hexdigest()[:12]
+    forget(getattr(value, "raw", None))
     return Tensor(str(value.dtype).lower(), shape, len(content), digest, used_by or [])
 
 

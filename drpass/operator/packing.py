@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,6 @@ import numpy.typing as npt
 PANEL = 16
 
 Array = npt.NDArray[np.float32]
-_Number = TypeVar("_Number", np.float32, np.float64)
 
 
 def pack_weights(weights: npt.ArrayLike, group: int = 1) -> Array:
@@ -30,9 +28,21 @@ def pack_weights(weights: npt.ArrayLike, group: int = 1) -> Array:
     array = np.asarray(weights, dtype=np.float32)
     if array.ndim < 2:
         raise ValueError(f"weights need the axes [M, Cg, *kernel], not the shape {array.shape}")
-    channels, inputs, taps = array.shape[0], array.shape[1], math.prod(array.shape[2:])
-    padded = _panels(array.reshape(channels, inputs, taps), group)
-    return np.ascontiguousarray(padded.transpose(0, 1, 4, 3, 2))
+    inputs, taps, per_group = array.shape[1], math.prod(array.shape[2:]), _per_group(array.shape[0], group)
+    # One copy only: weights can be a large part of memory.
+    packed = np.zeros(packed_shape(array.shape, group), np.float32)
+    rows = array.reshape(group, per_group, inputs, taps)
+    full, rest = divmod(per_group, PANEL)
+    panels = rows[:, : full * PANEL].reshape(group, full, PANEL, inputs, taps)
+    packed[:, :full] = panels.transpose(0, 1, 4, 3, 2)
+    if rest:
+        packed[:, full, :, :, :rest] = rows[:, full * PANEL :].transpose(0, 3, 2, 1)
+    return packed
+
+
+def packed_shape(shape: Sequence[int], group: int = 1) -> tuple[int, ...]:
+    """The shape that `pack_weights` gives weights of ``shape`` [M, Cg, \\*kernel]."""
+    return group, -(-shape[0] // group // PANEL), math.prod(shape[2:]), shape[1], PANEL
 
 
 def unpack_weights(packed: Array, output_channels: int, kernel_shape: Sequence[int] | None) -> Array:
@@ -51,8 +61,13 @@ def unpack_weights(packed: Array, output_channels: int, kernel_shape: Sequence[i
 
 def scale_packed(packed: Array, scale: npt.NDArray[np.float64]) -> Array:
     """Multiply the weights of output channel m by ``scale[m]`` ([M], in double) without unpacking them."""
-    factors = _panels(np.asarray(scale, dtype=np.float64), packed.shape[0])
-    return np.asarray(packed * factors[:, :, None, None, :], dtype=np.float32)
+    group, panels = packed.shape[:2]
+    per_group = _per_group(scale.shape[0], group)
+    factors = np.zeros((group, panels * PANEL))
+    factors[:, :per_group] = scale.reshape(group, per_group)
+    scaled = np.empty_like(packed)
+    factors = factors.reshape(group, panels, 1, 1, PANEL)
+    return np.multiply(packed, factors, out=scaled, dtype=np.float64, casting="same_kind")
 
 
 def unblock(array: Array, channels: int) -> Array:
@@ -61,14 +76,7 @@ def unblock(array: Array, channels: int) -> Array:
     return planes.reshape(array.shape[0], -1, *array.shape[2:-1])[:, :channels]
 
 
-def _panels(array: npt.NDArray[_Number], group: int) -> npt.NDArray[_Number]:
-    """[M, \\*rest] as [group, P, 16, \\*rest], padded with zeros."""
-    channels: int = array.shape[0]
-    rest: tuple[int, ...] = array.shape[1:]
+def _per_group(channels: int, group: int) -> int:
     if group < 1 or channels % group:
         raise ValueError(f"{channels} output channels are not a multiple of group {group}")
-    per_group = channels // group
-    panels = -(-per_group // PANEL)
-    padded = np.zeros((group, panels * PANEL, *rest), array.dtype)
-    padded[:, :per_group] = array.reshape(group, per_group, *rest)
-    return padded.reshape(group, panels, PANEL, *rest)
+    return channels // group

@@ -83,5 +83,5 @@ def _settle_constants(place: Place, node: ir.Node, constants: list[ir.Value], na
     """Give the constants that a rule made their place in the graph, under the names of those that they follow."""
     for constant in constants:
         assert constant.const_value is not None
-        settled = add_constant(place, constant.const_value.numpy(), names.unique(constant.name or "constant"), node)
+        settled = add_constant(place, constant.const_value, names.unique(constant.name or "constant"), node)
         node.replace_input_with(list(node.inputs).index(constant), settled)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from drpass.operator.packing import PANEL
+from drpass.operator.packing import packed_shape
 from drpass.operator.shapes import Shape, ShapeError, infer
 from drpass.passes.places import Place, label, places
 from drpass.rules import conv, gemm, matmul
@@ -53,12 +52,11 @@ def _candidate(node: ir.Node, place: Place, shapes: Shapes) -> Candidate:
 
 def _check_shapes(match: Match, shapes: Shapes) -> None:
     """ONNX's own inference lets contradictions pass that DeepReuseGemm refuses, such as a wrong number of channels."""
-    channels, inputs, *kernel = match.weights.shape
-    packed: Shape = [match.group, -(-channels // match.group // PANEL), math.prod(kernel), inputs, PANEL]
+    packed: Shape = [*packed_shape(match.weights.shape, match.group)]
     bias = match.bias if isinstance(match.bias, ir.Value) else None
     known = [dims_of(value, shapes) for value in (match.x, bias, match.addend)]
     try:
-        infer({"output_channels": channels, **match.attributes}, known[0], packed, known[1], known[2])
+        infer({"output_channels": match.weights.shape[0], **match.attributes}, known[0], packed, known[1], known[2])
     except ShapeError as error:
         raise Kept(f"its shapes contradict each other: {error}") from error
 

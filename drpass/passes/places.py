@@ -56,11 +56,15 @@ class Names:
         self._used.discard(name or "")
 
 
-def add_constant(place: Place, array: npt.NDArray[np.float32], name: str, before: ir.Node) -> ir.Value:
+def add_constant(
+    place: Place, constant: npt.NDArray[np.float32] | ir.TensorProtocol, name: str, before: ir.Node
+) -> ir.Value:
     """A constant that ``before`` can read: an initializer, or a Constant node inside a function."""
-    tensor = ir.tensor(array, name=name)
+    tensor = constant if isinstance(constant, ir.TensorProtocol) else ir.tensor(constant)
+    tensor.name = name
     if not place.in_function:
-        value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        shape = ir.Shape(tensor.shape.numpy())
+        value = ir.Value(name=name, shape=shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
         place.graph.register_initializer(value)
         return value
     node = ir.node("Constant", [], attributes={"value": tensor}, name=name)

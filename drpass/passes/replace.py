@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from drpass.operator.packing import pack_weights
+from drpass.deferred import deferred
+from drpass.external_data import forget
+from drpass.operator.packing import pack_weights, packed_shape
 from drpass.operator.spec import DOMAIN, OP_TYPE, VERSION, ReuseParameters
 from drpass.passes.match import Candidate
 from drpass.passes.places import Names, Place, add_constant, drop_unused
 from drpass.passes.plan import Verdict
 from drpass.rules.absorbing import RANK
-from drpass.rules.anchor import Match
+from drpass.rules.anchor import Array, Match
 
 
 def replace(
@@ -108,8 +110,17 @@ def _weights(
     key = (id(place.graph), match.weights_source, *match.recipe)
     if key not in packed:
         name = names.unique(f"{match.weights_source.name}_packed")
-        packed[key] = add_constant(place, pack_weights(match.weights, match.group), name, node)
+        packed[key] = add_constant(place, _packed(match.weights, match.group), name, node)
     return packed[key]
+
+
+def _packed(weights: Array, group: int) -> ir.LazyTensor:
+    def pack() -> Array:
+        result = pack_weights(weights, group)
+        forget(weights)
+        return result
+
+    return deferred(pack, packed_shape(weights.shape, group))
 
 
 def _bias(place: Place, match: Match, node: ir.Node, names: Names) -> ir.Value | None:

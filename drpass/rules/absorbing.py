@@ -13,9 +13,10 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnxscript.rewriter import MatchResult, RewriteRuleClassBase
 
+from drpass.deferred import deferred
 from drpass.operator.packing import scale_packed
 from drpass.operator.spec import DOMAIN, OP_TYPE, VERSION, A, Activation, B, W, X
-from drpass.rules.anchor import Kept, attribute, float_constant, input_of, require
+from drpass.rules.anchor import Kept, attribute, float_constant, float_tensor, input_of, require
 
 Channels = npt.NDArray[np.float64]
 
@@ -95,8 +96,7 @@ def rebuild(op: Any, y: ir.Value, *, scale: Channels | None = None, shift: Chann
     inputs = [input_of(node, index) for index in range(4)]
     weights, bias = _required(inputs[W]), _bias(node)
     if scale is not None:
-        packed = scale_packed(float_constant(weights, "weights"), scale)
-        inputs[W] = op.initializer(ir.tensor(packed), name=weights.name)
+        inputs[W] = op.initializer(_scaled(float_tensor(weights, "weights"), scale), name=weights.name)
         bias = bias * scale
     if shift is not None:
         bias = bias + shift
@@ -130,8 +130,12 @@ def add_addend(op: Any, y: ir.Value, addend: ir.Value) -> ir.Value:
 def check_foldable(y: ir.Value) -> None:
     """Raise Kept unless weights and bias are constants that a fold can change."""
     node = node_of(y)
-    float_constant(_required(input_of(node, W)), "weights")
+    float_tensor(_required(input_of(node, W)), "weights")
     _bias(node)
+
+
+def _scaled(packed: ir.TensorProtocol, scale: Channels) -> ir.LazyTensor:
+    return deferred(lambda: scale_packed(packed.numpy(), scale), packed.shape.numpy())
 
 
 def _emit(op: Any, node: ir.Node, inputs: list[ir.Value | None], attributes: dict[str, Any]) -> ir.Value:

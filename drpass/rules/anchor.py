@@ -89,25 +89,48 @@ def constant(value: ir.Value, what: str) -> npt.NDArray[Any]:
 
     ``what`` names it in the reason (plural: "weights"). Raises Kept where it is not constant or can't be read.
     """
+    tensor = _tensor(value, what)
+    try:
+        return np.asarray(tensor.numpy())
+    except Exception as error:  # Whatever an untrusted tensor makes the reader raise: it is the model's fault.
+        raise _unreadable(what, error) from error
+
+
+def _unreadable(what: str, error: Exception) -> Kept:
+    return Kept(f"{what} can't be read ({' '.join(str(error).split())[:120]})")
+
+
+def float_tensor(value: ir.Value, what: str) -> ir.TensorProtocol:
+    """As `constant`, for float32 only, without reading it."""
+    tensor = _tensor(value, what)
+    require(tensor.dtype == ir.DataType.FLOAT, _wrong_type(str(tensor.dtype).lower()))
+    return tensor
+
+
+def _tensor(value: ir.Value, what: str) -> ir.TensorProtocol:
     source = _behind_identities(value)
     if source.is_initializer():
         require(not source.is_graph_input(), f"{what} are an initializer that is also a graph input")
         tensor = source.const_value
     else:
-        tensor = _constant_node_tensor(source)
+        try:
+            tensor = _constant_node_tensor(source)
+        except ValueError as error:  # a type that there is not
+            raise _unreadable(what, error) from error
     if tensor is None:
         raise Kept(f"{what} are not constant")
-    try:
-        return np.asarray(tensor.numpy())
-    except Exception as error:  # Whatever an untrusted tensor makes the reader raise: it is the model's fault.
-        raise Kept(f"{what} can't be read ({' '.join(str(error).split())[:120]})") from error
+    return tensor
 
 
 def float_constant(value: ir.Value, what: str) -> Array:
     """As `constant`, for float32 only."""
     array = constant(value, what)
-    require(array.dtype == np.float32, f"unsupported type ({array.dtype}; only float32 is supported)")
+    require(array.dtype == np.float32, _wrong_type(str(array.dtype)))
     return array
+
+
+def _wrong_type(name: str) -> str:
+    return f"unsupported type ({name}; only float32 is supported)"
 
 
 def is_constant(value: ir.Value) -> bool:

@@ -50,8 +50,8 @@ def cluster(bench: Workbench, exact: Exact) -> tuple[Assignment, str]:
         found = _better_half(exact, found)
         if not found or not bench.clock.within(0.9):
             return exact.assignment, "timed end to end, clustering within the budget is not faster than the exact model"
-    count = sum(option.setting != exact.assignment[key] for key, option in found.items())
-    words = f"{count} layers cluster within the budget and {_saved(exact, found):.2f} ms a call are expected of them"
+    names = [key[1] for key, option in found.items() if option.setting != exact.assignment[key]]
+    words = f"within the budget cluster {', '.join(names)}, expected to save {_saved(exact, found):.2f} ms a call"
     return _applied(exact, found), words
 
 

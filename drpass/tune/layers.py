@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from drpass.operator.spec import ReuseParameters
@@ -37,8 +38,12 @@ def _reason(key: NodeKey, choice: ReuseParameters, times: Sweep, obstacle: str, 
         return f"no clustering tried: {obstacle}"
     if not trials:
         return f"no clustering tried: {why}" if why else ""
-    if times.gaining(key):
-        return f"some clustering is faster alone, but {why}"
-    quickest = min(trials, key=lambda trial: trial.milliseconds or float("inf"))
+    if gaining := times.gaining(key):
+        best = min(gaining, key=lambda trial: trial.milliseconds or math.inf)
+        words = (
+            f"{best.parameters.describe()} would take {best.milliseconds or 0.0:.2f} ms, exact {reference or 0.0:.2f}"
+        )
+        return f"{words}, but would cause {best.effect:.2g} of error at the outputs; {why}"
+    quickest = min(trials, key=lambda trial: trial.milliseconds or math.inf)
     setting, milliseconds = quickest.parameters.describe(), quickest.milliseconds or 0.0
     return f"nothing that clusters is faster: {setting} takes {milliseconds:.2f} ms, exact {reference or 0.0:.2f}"

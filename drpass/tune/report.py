@@ -72,11 +72,15 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Speed:
-    """Medians of one call in milliseconds, and the ratio of pairs of calls (above 1: the rewritten model is faster)."""
+    """Medians of one call in milliseconds, and the ratio of pairs of calls (above 1: the rewritten model is faster).
+
+    ``at_least``: lower end of the one-sided 95 % interval of the median ratio (`median_at_least`).
+    """
 
     original_ms: float
     rewritten_ms: float
     ratio: Ratio
+    at_least: float
     pairs: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -87,6 +91,7 @@ class Speed:
             "rewritten_ms": self.rewritten_ms,
             "ratio": self.ratio.median,
             "ratio_quartiles": quartiles,
+            "ratio_at_least": self.at_least,
             "pairs": self.pairs,
         }
 

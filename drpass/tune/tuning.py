@@ -18,6 +18,8 @@ from drpass import model_io
 from drpass.benchmark import cores, this_machine
 from drpass.data import Data
 from drpass.data.split import Split
+from drpass.errors import DrpassError
+from drpass.external_data import check_references
 from drpass.model_check import require_valid
 from drpass.operator.spec import ReuseParameters
 from drpass.passes import Assignment, NodeKey
@@ -83,6 +85,8 @@ class Tuning:
         self._path, self._split = Path(model), split
         self._proto = model_io.load_proto(model)
         require_valid(self._proto, str(model))
+        if check_references(self._proto, str(model)):
+            raise DrpassError(f"{model} is over 2 GB, which can't be tuned yet; rewrite it without --calibrate")
         check(budget, self._proto, split.held_out)
         clock = Clock(seconds)
         feeds, batch = _timed(split.calibration)
@@ -135,6 +139,8 @@ class Tuning:
             notes.append(f"{SLOWER}: {_words(exact.speed)} with exact operators")
         bench.say("judging on held-out data")
         held_out = self._judged(exact, notes)
+        if bench.clock.cut_short:
+            notes.append("not everything was tried in the time given; more of it (--time) may find a faster model")
         report = self._report(held_out, notes, why)
         plan = self._plan(self._chosen, self._about(report))
         result = rewrite(self._path, plan=plan)
@@ -194,7 +200,7 @@ class Tuning:
             model=str(self._path),
             created=time.strftime("%Y-%m-%d %H:%M"),
             seconds=round(bench.clock.spent, 1),
-            stopped_early=not bench.clock.within(0.6),
+            stopped_early=bench.clock.cut_short,
             machine=this_machine(),
             threads=bench.subject.threads,
             batch=bench.subject.batch,

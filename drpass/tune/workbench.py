@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import onnx
@@ -29,18 +30,21 @@ _PAIRS, _FEWEST_PAIRS, _PAIR_SECONDS = 40, 7, 8.0
 
 @dataclass
 class Clock:
-    """The time that the user gives."""
+    """The time that the user gives. ``cut_short``: something was left out because too much of it was spent."""
 
     seconds: float
     begin: float = field(default_factory=time.monotonic)
+    cut_short: bool = False
 
     @property
     def spent(self) -> float:
         return time.monotonic() - self.begin
 
     def within(self, share: float) -> bool:
-        """Whether less than this share of the time is spent."""
-        return self.spent < share * self.seconds
+        """Whether less than this share of the time is spent; ask only before something that is left out if not."""
+        left = self.spent < share * self.seconds
+        self.cut_short = self.cut_short or not left
+        return left
 
 
 @dataclass
@@ -99,7 +103,19 @@ def speed_of(before: list[float], after: list[float]) -> Speed:
     """From milliseconds of pairs of calls."""
     ratios = [left / right for left, right in zip(before, after)]
     first, median, third = statistics.quantiles(ratios, n=4, method="inclusive")
-    return Speed(statistics.median(before), statistics.median(after), Ratio(median, first, third), len(ratios))
+    times = statistics.median(before), statistics.median(after)
+    return Speed(*times, Ratio(median, first, third), median_at_least(ratios), len(ratios))
+
+
+def median_at_least(values: Sequence[float]) -> float:
+    """Lower end of the one-sided 95 % interval of the median, whatever the distribution: by the sign test, an order
+    statistic. The least value where there are too few (under 5) to say so much."""
+    ordered, n = sorted(values), len(values)
+    tail, index = 0.0, 0
+    while tail + math.comb(n, index) / 2**n <= 0.05:
+        tail += math.comb(n, index) / 2**n
+        index += 1
+    return ordered[max(index - 1, 0)]
 
 
 def timed_data(subject: Subject) -> Data:

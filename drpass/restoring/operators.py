@@ -1,0 +1,214 @@
+"""The ONNX operators that compute what a node of the library computes, exactly.
+
+1. DeepReuseGemm, convolution form: Conv.
+2. Matrix form: Gemm where X is known to have two axes and there is a bias, or X is transposed; else MatMul, Add.
+3. The addend: Add. A bias of zeros that is there only because of it goes.
+4. The activation: Relu, LeakyRelu, Clip or Sigmoid.
+5. LRN: LRN. Pool: MaxPool, AveragePool, GlobalMaxPool or GlobalAveragePool.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from drpass.deferred import deferred
+from drpass.external_data import forget
+from drpass.operator.packing import packed_shape, unpack_weights
+from drpass.operator.spec import ACTIVATIONS, LRN, OP_TYPE, POOL, A, B, W, X
+from drpass.passes.places import Names, Place, add_constant
+from drpass.rules.anchor import (
+    FIRST_NUMPY_OPSET,
+    Array,
+    Kept,
+    attribute,
+    float_constant,
+    float_tensor,
+    input_of,
+    is_constant,
+    require,
+)
+from drpass.rules.pool import POOLS
+
+#: Attributes that Conv and DeepReuseGemm share, with their types.
+_WINDOW: dict[str, Any] = {"strides": (), "dilations": (), "pads": (), "auto_pad": "NOTSET", "group": 1}
+#: From this opset on Clip takes its limits as inputs, and Gemm needs no C.
+_NEW_CLIP = 11
+_FLOAT = np.finfo(np.float32)
+
+
+@dataclass
+class Workshop:
+    """Makes the nodes; weights that several nodes share are unpacked once."""
+
+    names: Names
+    _unpacked: dict[tuple[Any, ...], ir.Value] = field(default_factory=dict)
+
+    def operators(self, node: ir.Node, place: Place, rank: int | None) -> list[ir.Node]:
+        """The operators for a node of the library, in order; the last has its output, the first its name.
+
+        Their constants are in the graph, they are not yet. ``rank``: the number of axes of X, where it is known.
+        Raises Kept where there are none.
+        """
+        if node.op_type == LRN:
+            return [_lrn(node)]
+        if node.op_type == POOL:
+            return [_pool(node)]
+        require(node.op_type == OP_TYPE, f"there is no operator {node.op_type}")
+        require(all(not output.uses() and not output.is_graph_output() for output in node.outputs[1:]), _STATISTICS)
+        return self._deep_reuse_gemm(node, place, rank)
+
+    def _deep_reuse_gemm(self, node: ir.Node, place: Place, rank: int | None) -> list[ir.Node]:
+        addend, bias = input_of(node, A), input_of(node, B)
+        if addend is not None and bias is not None and _is_zero(bias):
+            bias = None  # Case 3
+        make = self._convolution if "kernel_shape" in node.attributes else self._matrix
+        nodes = make(node, place, bias, rank)
+        if addend is not None:
+            nodes.append(ir.node("Add", [nodes[-1].outputs[0], addend]))
+        nodes += self._activation(node, place, nodes[-1].outputs[0])
+        require(len(nodes) == 1 or place.opset >= FIRST_NUMPY_OPSET, f"it needs opset {FIRST_NUMPY_OPSET}")
+        self._name(nodes, node)
+        return nodes
+
+    def _convolution(self, node: ir.Node, place: Place, bias: ir.Value | None, _: int | None) -> list[ir.Node]:
+        weights = self._weights(node, place, transposed=False)
+        window = {"kernel_shape": list(attribute(node, "kernel_shape", ()))}
+        for name in _WINDOW.keys() & node.attributes.keys():
+            value = attribute(node, name, _WINDOW[name])
+            window[name] = list(value) if isinstance(value, tuple) else value
+        return [ir.node("Conv", [_x(node), weights, *([bias] if bias else [])], dict(sorted(window.items())))]
+
+    def _matrix(self, node: ir.Node, place: Place, bias: ir.Value | None, rank: int | None) -> list[ir.Node]:
+        transposed = bool(attribute(node, "trans_a", 0))
+        if transposed or (bias is not None and rank == 2):
+            if bias is None and place.opset < _NEW_CLIP:
+                bias = self._constant(place, node, "zero", np.zeros(1, np.float32))
+            inputs = [_x(node), self._weights(node, place, transposed=False), *([bias] if bias else [])]
+            attributes = {"transA": 1, "transB": 1} if transposed else {"transB": 1}
+            return [ir.node("Gemm", inputs, attributes)]
+        product = ir.node("MatMul", [_x(node), self._weights(node, place, transposed=True)])
+        return [product, ir.node("Add", [product.outputs[0], bias])] if bias is not None else [product]
+
+    def _activation(self, node: ir.Node, place: Place, y: ir.Value) -> list[ir.Node]:
+        kind, parameters = attribute(node, "activation", "none"), attribute(node, "activation_params", ())
+        require(kind in ACTIVATIONS, f"there is no activation '{kind}'")
+        require(len(parameters) == ACTIVATIONS[kind], f"activation '{kind}' needs {ACTIVATIONS[kind]} parameters")
+        if kind == "none":
+            return []
+        if kind == "relu":
+            return [ir.node("Relu", [y])]
+        if kind == "sigmoid":
+            return [ir.node("Sigmoid", [y])]
+        if kind == "leaky_relu":
+            return [ir.node("LeakyRelu", [y], {"alpha": float(parameters[0])})]
+        return [self._clip(node, place, y, parameters)]
+
+    def _clip(self, node: ir.Node, place: Place, y: ir.Value, parameters: Sequence[float]) -> ir.Node:
+        """Limits that are those of the type were left out, and are again."""
+        limits = {
+            name: float(limit)
+            for name, limit, default in zip(("min", "max"), parameters, (_FLOAT.min, _FLOAT.max), strict=True)
+            if limit != default
+        }
+        if place.opset < _NEW_CLIP:
+            return ir.node("Clip", [y], limits)
+        inputs = [y, *(self._limit(place, node, name, limits) for name in ("min", "max"))]
+        while inputs[-1] is None:
+            inputs.pop()
+        return ir.node("Clip", inputs)
+
+    def _limit(self, place: Place, node: ir.Node, name: str, limits: dict[str, float]) -> ir.Value | None:
+        return self._constant(place, node, name, np.float32(limits[name])) if name in limits else None
+
+    def _weights(self, node: ir.Node, place: Place, *, transposed: bool) -> ir.Value:
+        """The weights [M, Cg, \\*kernel], bit by bit as they were packed; ``transposed``: [K, M]."""
+        packed = input_of(node, W)
+        if packed is None:
+            raise Kept("it has no weights")
+        kernel, channels = attribute(node, "kernel_shape", ()), attribute(node, "output_channels", 0)
+        key = (id(place.graph), packed, channels, kernel, transposed)
+        if key not in self._unpacked:
+            name = self.names.unique(re.sub(r"_packed(_\d+)?$", "", packed.name or "weights"))
+            weights = _unpacked(packed, channels, attribute(node, "group", 1), kernel, transposed)
+            self._unpacked[key] = add_constant(place, weights, name, node)
+        return self._unpacked[key]
+
+    def _constant(
+        self, place: Place, node: ir.Node, name: str, array: npt.NDArray[np.float32] | np.float32
+    ) -> ir.Value:
+        return add_constant(place, np.asarray(array), self.names.unique(f"{node.outputs[0].name}_{name}"), node)
+
+    def _name(self, nodes: list[ir.Node], old: ir.Node) -> None:
+        """The first is called as the old node was, the others after it; values between them after their nodes."""
+        y = old.outputs[0]
+        for node in nodes:
+            suffix = node.op_type.lower()
+            node.name = old.name or ""
+            if old.name and node is not nodes[0]:
+                node.name = f"{old.name}_{suffix}"
+            if node is not nodes[-1]:
+                value = node.outputs[0]
+                value.name = self.names.unique(node.name or f"{y.name}_{suffix}")
+                if not y.is_graph_output():
+                    value.type, value.shape = y.type, y.shape
+
+
+def _unpacked(
+    value: ir.Value, channels: int, group: int, kernel: tuple[int, ...], transposed: bool
+) -> ir.TensorProtocol:
+    """The weights, unpacked when they are read; raises Kept where they are no packing of that size."""
+    tensor = float_tensor(value, "weights")
+    packed = tuple(tensor.shape.numpy())
+    require(len(packed) == 5, f"weights have {len(packed)} axes instead of 5")
+    shape = (channels, packed[3], *kernel)
+    fits = group >= 1 and channels >= 1 and channels % group == 0 and packed == packed_shape(shape, group)
+    require(fits, f"weights {list(packed)} are no packing of {list(shape)} in {group} groups")
+
+    def unpack() -> Array:
+        data = tensor.numpy()
+        weights = unpack_weights(data, channels, kernel or None)
+        forget(data)
+        return np.ascontiguousarray(weights.T) if transposed else weights
+
+    return deferred(unpack, shape[::-1] if transposed else shape)
+
+
+_STATISTICS = "its statistics are read, which no ONNX operator gives"
+
+
+def _lrn(node: ir.Node) -> ir.Node:
+    return ir.node(LRN, [_x(node)], _attributes(node, "layout"), name=node.name)
+
+
+def _pool(node: ir.Node) -> ir.Node:
+    mode, whole = attribute(node, "mode", "max"), "kernel_shape" not in node.attributes
+    op_type = next((name for name, kind in POOLS.items() if kind == mode and name.startswith("Global") == whole), None)
+    require(op_type is not None, f"there is no mode '{mode}'")
+    attributes = {} if whole else _attributes(node, "mode", "channels", "y_layout")
+    return ir.node(str(op_type), [_x(node)], attributes, name=node.name)
+
+
+def _attributes(node: ir.Node, *own: str) -> dict[str, Any]:
+    """Those of the node that the ONNX operator has too: all but its ``own``."""
+    require(
+        not any(found.is_ref() for found in node.attributes.values()), "an attribute is a parameter of the function"
+    )
+    return {name: found.value for name, found in node.attributes.items() if name not in own}
+
+
+def _x(node: ir.Node) -> ir.Value:
+    x = input_of(node, X)
+    if x is None:
+        raise Kept("an input is missing")
+    return x
+
+
+def _is_zero(bias: ir.Value) -> bool:
+    return is_constant(bias) and not np.any(float_constant(bias, "bias"))
