@@ -75,7 +75,7 @@ def build(*targets: str) -> None:
     """Builds with PTX alone and with the shared CUDA runtime, for which the emulator stands in."""
     if not (BUILD / "CMakeCache.txt").is_file():
         configure(ROOT, BUILD)
-    _run(_cmake(), "--build", BUILD, "--target", *targets)
+    _run(_cmake(), "--build", BUILD, "--parallel", "2", "--target", *targets)
 
 
 def configure(source: Path, folder: Path) -> None:

@@ -21,6 +21,7 @@ from test_operator_kernels import convolutions, methods
 from test_operator_layout import _one_node, _run, blockable, pools
 
 from drpass import runtime
+from drpass.inference import infer
 from drpass.operator.packing import unblock
 from drpass.rewrite import rewrite
 
@@ -174,3 +175,14 @@ def test_concurrent_callers_get_their_own_results() -> None:
         order = [index % len(inputs) for index in range(24)]
         results = list(pool.map(lambda index: made.run(None, {"X": inputs[index]})[0].tobytes(), order))
     assert results == [expected[index] for index in order]
+
+
+def test_run_says_that_every_node_ran_on_cuda() -> None:
+    net = Net(batch=2)
+    net.conv("x", "a", 8, 40)
+    net.node("MaxPool", ["a"], "b", kernel_shape=[2, 2], strides=[2, 2])
+    net.conv("b", "c", 40, 8)
+    rewritten = rewrite(net.model("c"), parameters=EXACT).to_proto()
+    with forced_kernels("cuda"):
+        result = infer(rewritten, "random", provider="cuda")
+    assert result.placement == {"CUDAExecutionProvider": {"DeepReuseGemm": 2, "Pool": 1}}

@@ -61,6 +61,8 @@ __device__ void insert(const View& v, const ClusterView& c, const Part& part, co
   if (!signature.hash(v, part, pixel, &hash)) return give_up(c, part);
   int* table = c.table + part.index * c.slots;
   for (int probe = 0; probe < c.slots; ++probe) {
+    // Threads that were on their way when the guard decided can fill the table: nobody has to search all of it.
+    if (probe % 32 == 31 && read_shared_state(c.dense + part.index)) return;
     const int slot = static_cast<int>((hash + probe) & (c.slots - 1));
     int seen = read_shared_state(table + slot);
     if (seen < 0) seen = atomicCAS(table + slot, -1, pixel);
