@@ -19,7 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "custom_ops" / "cuda"
-THREADS = 256  # of a block, in all kernels of the table
+THREADS = 256  # of a block
+SMALL_BLOCKS = {"list": 32, "moments": 32}  # other numbers of threads
 REGISTERS = 65536  # of a multiprocessor, on all architectures
 
 
@@ -28,18 +29,19 @@ class Architecture:
     """Limits of a multiprocessor (CUDA C++ Programming Guide, Technical Specifications per Compute Capability)."""
 
     warps: int
+    blocks: int
     shared_bytes: int
     reserved_bytes: int  # of shared memory, for every block
 
 
 ARCHITECTURES = {
-    75: Architecture(32, 64 << 10, 0),
-    80: Architecture(64, 164 << 10, 1024),
-    86: Architecture(48, 100 << 10, 1024),
-    89: Architecture(48, 100 << 10, 1024),
-    90: Architecture(64, 228 << 10, 1024),
-    100: Architecture(64, 228 << 10, 1024),
-    120: Architecture(48, 100 << 10, 1024),
+    75: Architecture(32, 16, 64 << 10, 0),
+    80: Architecture(64, 32, 164 << 10, 1024),
+    86: Architecture(48, 16, 100 << 10, 1024),
+    89: Architecture(48, 24, 100 << 10, 1024),
+    90: Architecture(64, 32, 228 << 10, 1024),
+    100: Architecture(64, 32, 228 << 10, 1024),
+    120: Architecture(48, 24, 100 << 10, 1024),
 }
 
 
@@ -54,10 +56,10 @@ class Usage:
 
     def occupancy(self, architecture: int) -> float:
         """Warps that can be resident, as a share of the most: registers come in units of 256 a warp."""
-        limits, warps = ARCHITECTURES[architecture], THREADS // 32
+        limits, warps = ARCHITECTURES[architecture], SMALL_BLOCKS.get(self.kernel, THREADS) // 32
         by_registers = REGISTERS // (-(-self.registers * 32 // 256) * 256 * warps)
-        by_shared = limits.shared_bytes // (self.shared_bytes + limits.reserved_bytes or 1)
-        return min(by_registers, by_shared, limits.warps // warps) * warps / limits.warps
+        by_shared = limits.shared_bytes // max(self.shared_bytes + limits.reserved_bytes, 1)
+        return min(by_registers, by_shared, limits.blocks, limits.warps // warps) * warps / limits.warps
 
 
 def measure(architecture: int, files: Sequence[Path]) -> list[Usage]:

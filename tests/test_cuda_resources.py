@@ -26,6 +26,7 @@ def test_occupancy_is_that_of_the_scarcest_resource() -> None:
     assert Usage("k", 64, 0, 0).occupancy(75) == 1
     assert Usage("k", 65, 0, 0).occupancy(75) == 0.75  # 72 registers: 3 blocks of 8 warps
     assert Usage("k", 32, 30 << 10, 0).occupancy(75) == 0.5
+    assert Usage("list", 20, 0, 0).occupancy(75) == 0.5  # 16 blocks of one warp
     assert Usage("k", 32, 30 << 10, 0).occupancy(86) == 0.5  # 1 KiB a block is reserved: 3 blocks of 48 warps
 
 
