@@ -40,9 +40,10 @@ struct Case {
   int64_t images, channels, group, height, width, length, bits;
   float step, ratio;
   bool blocked;
+  float offset = 0;  // of all values; a large one brings out how sums are rounded
 };
 
-std::vector<float> alike(const Geometry& g, unsigned seed) {
+std::vector<float> alike(const Geometry& g, unsigned seed, float offset) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal;
   std::vector<float> x(static_cast<size_t>(g.images * g.x_image), 0.0f);
@@ -51,7 +52,7 @@ std::vector<float> alike(const Geometry& g, unsigned seed) {
       for (int64_t pixel = 0; pixel < g.pixels(); ++pixel) {
         const float level = std::round(normal(random) * 1.5f) / 1.5f;
         const float noise = random() % 3 ? 0.0f : normal(random) * (image == 0 ? 0.01f : 1e-6f);
-        x[image * g.x_image + g.x_offset(channel) + pixel * g.x_pixel] = (level > 0 ? level : 0) + noise;
+        x[image * g.x_image + g.x_offset(channel) + pixel * g.x_pixel] = (level > 0 ? level : 0) + noise + offset;
       }
   return x;
 }
@@ -130,7 +131,7 @@ bool run(const Case& k, unsigned seed) {
   std::vector<int64_t> shape{k.images, k.channels, k.height, k.width};
   if (k.blocked) shape = {k.images, (k.channels + kPanel - 1) / kPanel, k.height, k.width, kPanel};
   const Geometry g = resolve(p, shape, {k.group, 1, 1, k.channels / k.group, kPanel});
-  const std::vector<float> x = alike(g, seed);
+  const std::vector<float> x = alike(g, seed, k.offset);
   const Found found = run_on_device(p, g, x);
 
   HostMemory memory;
@@ -167,6 +168,8 @@ const Case kCases[] = {
     {"grid, long", Method::grid, Scope::image, 1, 9, 1, 20, 20, 9, 0, 0.5f, 1.0f, false},
     {"grid, blocks", Method::grid, Scope::batch, 2, 20, 1, 20, 20, 4, 0, 0.5f, 0.3f, true},
     {"grid, guard", Method::grid, Scope::image, 2, 8, 1, 33, 40, 8, 0, 0.3f, 0.1f, false},
+    {"grid, far from zero", Method::grid, Scope::image, 2, 8, 1, 33, 40, 4, 0, 0.3f, 0.5f, false, 1e5f},
+    {"grid, blocks far from zero", Method::grid, Scope::batch, 2, 8, 1, 33, 40, 4, 0, 0.3f, 0.5f, true, 3e3f},
     {"lsh", Method::lsh, Scope::image, 2, 10, 1, 21, 19, 4, 9, 0, 0.5f, false},
     {"lsh, batch", Method::lsh, Scope::batch, 3, 7, 1, 25, 23, 3, 64, 0, 0.9f, false},
     {"lsh, blocks", Method::lsh, Scope::image, 2, 20, 1, 20, 20, 8, 33, 0, 0.3f, true},
