@@ -124,7 +124,12 @@ FAULTS = [
         "c.capacity, c.length}",
     ),
     Fault("scratch: the table is not cleared", "cluster_scratch.cu", "fill_all(table_, 0xFF);", ""),
-    Fault("launch: the default stream", "launch.h", "static_cast<cudaStream_t>(stream))", "nullptr)"),
+    Fault(
+        "launch: the default stream",
+        "launch.h",
+        "<cudaStream_t>(stream))",
+        "<cudaStream_t>(stream ? nullptr : stream))",
+    ),
     Fault("launch: errors pass unseen", "launch.h", "if (error == cudaSuccess) return;", "return;"),
     Fault(
         "pool: a window past the image", "pool.cu", "min(start_y + v.rows.kernel, v.rows.in)", "start_y + v.rows.kernel"
