@@ -6,6 +6,7 @@
 #   make bench-scaling  how the speed-up grows with batch, image and channels
 #   make bench-tuning   does the tuner keep its promise: budgets on held-out data, speed against settings chosen by hand
 #   make bench-stages   every stage of the operator against the limits of this machine (needs libbenchmark-dev)
+#   make test-gpu       the tests of CUDA on a GPU; make cuda-resources: what its kernels take of one
 #   make sanitize    tests of the operator under ASan, UBSan and TSan
 #   make build       .venv with drpass installed from this checkout
 #   make clean       remove what the others made
@@ -24,6 +25,10 @@ endif
 ifneq ($(wildcard ../shared/models),)
 export DRPASS_MODELS ?= $(abspath ../shared/models)
 endif
+# An emulator of GPUs, for the tests of CUDA (docs/cuda.md).
+ifneq ($(wildcard ../shared/tools/ptxemu/build),)
+export DRPASS_PTXEMU ?= $(abspath ../shared/tools/ptxemu)
+endif
 
 # The demonstration: where its files go, and real images: CIFAR-10 test images where DRPASS_DATA has them, else
 # photographs that an installed package ships.
@@ -36,14 +41,14 @@ SOURCES := CMakeLists.txt pyproject.toml $(shell find cmake custom_ops drpass mo
 
 # C++ builds beside the package's, which has found the headers of ONNX Runtime.
 HEADERS = $(firstword $(wildcard build/*/onnxruntime-headers/unpacked/usr/include/onnxruntime))
-CONFIGURE = $(BIN)/cmake -S . -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
+CONFIGURE = $(BIN)/cmake -S . -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -DDRPASS_CUDA=OFF \
   $(if $(HEADERS),-DONNXRUNTIME_INCLUDE_DIR=$(abspath $(HEADERS)))
 
 # Sanitizers must be in the process before Python is; with them libstdc++, so that they find its functions.
 PRELOAD = $(shell c++ -print-file-name=libasan.so) $(shell c++ -print-file-name=libstdc++.so.6)
 SANITIZED_TESTS := $(wildcard tests/test_operator_*.py) tests/test_memo.py tests/test_normalization.py tests/test_stages.py
 
-.PHONY: demo test bench bench-scaling bench-stages bench-tuning sanitize build clean lint
+.PHONY: demo test test-gpu cuda-resources bench bench-scaling bench-stages bench-tuning sanitize build clean lint
 
 build: $(VENV)/installed
 
@@ -78,6 +83,15 @@ lint: build
 test: lint
 	@sh cmake/prepare_machine.sh "$(PYTHON)" browser
 	$(BIN)/pytest
+
+# The tests of CUDA on the GPU of this machine.
+test-gpu: build
+	nvidia-smi -L
+	$(BIN)/pytest -k "cuda or maximum or lrn or even_window" tests/test_operator_*.py tests/test_normalization.py tests/test_cuda*.py
+
+# Registers and shared memory of all kernels for CUDA on all architectures against the table in docs/cuda.md.
+cuda-resources: build
+	$(BIN)/python bench/cuda_resources.py --check docs/cuda.md
 
 bench: build
 	$(BIN)/python bench/table.py $(BENCH)

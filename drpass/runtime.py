@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from drpass.errors import DrpassError
 
@@ -51,6 +51,11 @@ def kernel_set() -> str:
     return name
 
 
+def has_cuda() -> bool:
+    """Whether the operator library was built with kernels for CUDA."""
+    return bool(ctypes.CDLL(get_library_path()).drpass_has_cuda())
+
+
 def session_options(threads: int | None = None) -> ort.SessionOptions:
     """Options with the operator library registered and every graph optimisation on.
 
@@ -70,19 +75,25 @@ def session_options(threads: int | None = None) -> ort.SessionOptions:
 
 def session(
     model: str | os.PathLike[str] | bytes,
-    providers: Sequence[str] | None = None,
+    providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
     threads: int | None = None,
     options: ort.SessionOptions | None = None,
 ) -> ort.InferenceSession:
     """A session for a model that may hold DeepReuseGemm nodes.
 
-    ``model`` is a path or a serialised ModelProto; ``providers`` defaults to the CPU alone; ``options``, where given,
-    should come from ``session_options``. Raises DrpassError in one line if the model can't be loaded or a provider
-    that was asked for is not the one that ONNX Runtime took.
+    ``model`` is a path or a serialised ModelProto; ``providers``, each a name or a name with options, defaults to the
+    CPU alone; ``options``, where given, should come from ``session_options``. Raises DrpassError in one line if the
+    model can't be loaded, or the first provider is not the one that ONNX Runtime took or has no kernels in the library.
     """
     import onnxruntime as ort
 
     wanted = list(providers or ["CPUExecutionProvider"])
+    first = wanted[0] if isinstance(wanted[0], str) else wanted[0][0]
+    if first == "CUDAExecutionProvider" and not has_cuda():
+        raise DrpassError(
+            "the operator library was built without CUDA, so CUDAExecutionProvider would leave its nodes to the CPU: "
+            "install the CUDA toolkit (nvcc) and build drpass again"
+        )
     source = model if isinstance(model, bytes) else os.fspath(model)
     if isinstance(source, str) and not os.path.isfile(source):
         raise DrpassError(f"{source}: no such file")
@@ -91,10 +102,8 @@ def session(
     except Exception as error:  # ONNX Runtime raises many types, all with a text for the user
         name = "the model" if isinstance(source, bytes) else source
         raise DrpassError(f"ONNX Runtime can't load {name}: {_reason(error)}") from error
-    if wanted[0] not in made.get_providers():
-        raise DrpassError(
-            f"ONNX Runtime fell back to {made.get_providers()[0]}: {wanted[0]} is not usable on this machine"
-        )
+    if first not in made.get_providers():
+        raise DrpassError(f"ONNX Runtime fell back to {made.get_providers()[0]}: {first} is not usable on this machine")
     return made
 
 

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import cuda_device
 import numpy as np
 import onnx
+import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from drpass import runtime
@@ -33,9 +35,18 @@ def kernel_set_error(name: str) -> str | None:
     return None
 
 
+def targets() -> list[str]:
+    """Everything that the operator runs on here: the kernel sets, and "cuda" where a device or its emulator is."""
+    return runnable_kernel_sets() + (["cuda"] if cuda_device.missing() is None else [])
+
+
 @contextmanager
 def forced_kernels(name: str | None) -> Iterator[None]:
-    """Sessions made inside use this kernel set (None: the library's own choice)."""
+    """Sessions made inside use this kernel set (None: the library's own choice; "cuda": CUDA for every node)."""
+    if name == "cuda":
+        with cuda_device.on_cuda():
+            yield
+        return
     before = os.environ.pop(runtime.KERNEL_VARIABLE, None)
     if name is not None:
         os.environ[runtime.KERNEL_VARIABLE] = name
@@ -45,6 +56,19 @@ def forced_kernels(name: str | None) -> Iterator[None]:
         os.environ.pop(runtime.KERNEL_VARIABLE, None)
         if before is not None:
             os.environ[runtime.KERNEL_VARIABLE] = before
+
+
+def session(model: bytes, threads: int = 1, **provider_options: str) -> ort.InferenceSession:
+    """A session on the kernels that are forced; on CUDA, ONNX Runtime refuses a model if a node would not run there.
+
+    ONNX's own operators, which results are compared with, run on the CPU.
+    """
+    nodes = onnx.ModelProto.FromString(model).graph.node
+    if not cuda_device.is_active() or any(node.domain == "" for node in nodes):
+        return runtime.session(model, threads=threads)
+    options = runtime.session_options(threads)
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return runtime.session(model, providers=[(cuda_device.PROVIDER, provider_options)], options=options)
 
 
 @dataclass
@@ -118,7 +142,7 @@ class Case:
         feeds = {"X": self.x if x is None else x}
         if self.addend is not None:
             feeds["A"] = self.addend
-        return runtime.session(model, threads=threads).run(None, feeds)
+        return session(model, threads).run(None, feeds)
 
     def magnitude(self) -> float:
         """Bounds the sum of |x · w| of every output."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models_for_tests import model, node
-from operator_models import forced_kernels, runnable_kernel_sets
+from operator_models import forced_kernels, runnable_kernel_sets, session, targets
 
 from drpass import runtime
 from drpass.errors import DrpassError
@@ -37,7 +37,7 @@ def formula(x: np.ndarray, size: int, alpha: float, beta: float, bias: float) ->
 
 
 def run(proto: onnx.ModelProto, x: np.ndarray, threads: int = 1) -> np.ndarray:
-    return runtime.session(proto.SerializeToString(), threads=threads).run(None, {"x": x})[0]
+    return session(proto.SerializeToString(), threads).run(None, {"x": x})[0]
 
 
 @settings(max_examples=60, deadline=None)
@@ -66,7 +66,7 @@ def test_every_kernel_set_equals_the_formula_and_onnxruntime(data: st.DataObject
 def test_even_window_reaches_one_channel_further_forward() -> None:
     x = np.arange(1, 5, dtype=np.float32).reshape(1, 4, 1, 1)
     rewritten = rewrite(lrn_model(size=2, alpha=2.0, beta=1.0, bias=0.0)).to_proto()
-    for kernels in runnable_kernel_sets():
+    for kernels in targets():
         with forced_kernels(kernels):
             np.testing.assert_allclose(run(rewritten, x).ravel(), [1 / 5, 2 / 13, 3 / 25, 4 / 16], rtol=1e-6)
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
-from operator_models import Case
+from operator_models import Case, forced_kernels, session, targets
 
-from drpass import runtime
 from drpass.errors import DrpassError
+
+
+@pytest.fixture(autouse=True, params=[None, *(["cuda"] if "cuda" in targets() else [])])
+def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The CPU's own choice, and CUDA where it is: both refuse the same with the same words."""
+    with forced_kernels(request.param):
+        yield
 
 
 def conv_case() -> Case:
@@ -47,14 +55,14 @@ def test_bad_attribute_stops_the_session(attributes: dict, message: str) -> None
     case.attributes = {name: value for name, value in base.items() if name != "group"}
     model = case.reuse_model(**dict(attributes.items()))
     with pytest.raises(DrpassError, match=message) as caught:
-        runtime.session(model)
+        session(model)
     assert "\n" not in str(caught.value)
 
 
 def run_error(case: Case, x: np.ndarray, **attributes: object) -> str:
-    session = runtime.session(case.reuse_model(**attributes))
+    made = session(case.reuse_model(**attributes))
     with pytest.raises(Exception, match="DeepReuseGemm 'node': ") as caught:
-        session.run(None, {"X": x})
+        made.run(None, {"X": x})
     return str(caught.value)
 
 

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
-from operator_models import Case, alike, block, forced_kernels, runnable_kernel_sets
+from operator_models import Case, alike, block, forced_kernels, runnable_kernel_sets, session, targets
 from test_operator_kernels import ACTIVATIONS, methods
 
-from drpass import runtime
 from drpass.operator import schema
 from drpass.operator.packing import unblock
 
@@ -74,13 +73,12 @@ def _one_node(node: onnx.NodeProto, rank: int) -> bytes:
 
 
 def _run(model: bytes, x: np.ndarray, threads: int = 1) -> np.ndarray:
-    return runtime.session(model, threads=threads).run(None, {"x": x})[0]
+    return session(model, threads).run(None, {"x": x})[0]
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.data())
-def test_pool_equals_onnxruntime(data: st.DataObject) -> None:
-    draw = data.draw
+@st.composite
+def pools(draw: st.DrawFn) -> tuple[onnx.NodeProto, onnx.NodeProto, np.ndarray]:
+    """A pooling node of ONNX, the same as Pool, and their input in planes."""
     kernel = [draw(st.integers(1, 4)) for _ in range(2)]
     pads = [draw(st.integers(0, size - 1)) for size in kernel * 2]
     sizes = [size + draw(st.integers(0, 9)) for size in kernel]
@@ -96,18 +94,25 @@ def test_pool_equals_onnxruntime(data: st.DataObject) -> None:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     x = rng.normal(size=(draw(st.integers(1, 3)), channels, *sizes)).astype(np.float32)
     op_type = ("Global" if whole else "") + ("AveragePool" if average else "MaxPool")
-    expected = _run(_one_node(helper.make_node(op_type, ["x"], ["y"], **attributes), 4), x)
     layout = draw(st.sampled_from(["NCHW", "NCHW16c"]))
     node = helper.make_node("Pool", ["x"], ["y"], domain="ai.drpass", channels=channels, y_layout=layout, **attributes)
     node.attribute.append(helper.make_attribute("mode", "average" if average else "max"))
+    return helper.make_node(op_type, ["x"], ["y"], **attributes), node, x
+
+
+@settings(max_examples=100, deadline=None)
+@given(pools())
+def test_pool_equals_onnxruntime(drawn: tuple[onnx.NodeProto, onnx.NodeProto, np.ndarray]) -> None:
+    theirs, node, x = drawn
+    expected = _run(_one_node(theirs, 4), x)
     inferred = _inferred_shape(node, block(x).shape)
     for kernels in runnable_kernel_sets():
         with forced_kernels(kernels):
             actual = _run(_one_node(node, 5), block(x))
             assert actual.shape == inferred
             assert actual.tobytes() == _run(_one_node(node, 5), block(x), threads=3).tobytes()
-        if layout == "NCHW16c":
-            actual = unblock(actual, channels)
+        if actual.ndim == 5:
+            actual = unblock(actual, x.shape[1])
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6, err_msg=kernels)
 
 
@@ -127,7 +132,7 @@ def test_maximum_takes_the_later_where_nan_meets_a_number(place: int) -> None:
     x[0, 5] = np.nan
     node = helper.make_node("Pool", ["x"], ["y"], domain="ai.drpass", channels=16, kernel_shape=[2, 2])
     expected = np.where((np.arange(16) == 5) | (place == 3), np.nan, 1)
-    for kernels in runnable_kernel_sets():
+    for kernels in targets():
         with forced_kernels(kernels):
             np.testing.assert_array_equal(_run(_one_node(node, 5), block(x)).ravel(), expected, err_msg=kernels)
 
@@ -136,7 +141,7 @@ def test_maximum_of_infinities_and_average_of_a_large_image() -> None:
     node = helper.make_node("Pool", ["x"], ["y"], domain="ai.drpass", channels=16)
     average = helper.make_node("Pool", ["x"], ["y"], domain="ai.drpass", channels=16, mode="average")
     x = np.random.default_rng(0).random((1, 16, 400, 300)).astype(np.float32)
-    for kernels in runnable_kernel_sets():
+    for kernels in targets():
         with forced_kernels(kernels):
             lowest = _run(_one_node(node, 5), block(np.full((1, 16, 3, 3), -np.inf, np.float32)))
             mean = _run(_one_node(average, 5), block(x))
@@ -175,7 +180,7 @@ def test_lrn_in_blocks_equals_lrn_in_planes(size: int, channels: int) -> None:
     blocks = helper.make_node("LRN", ["x"], ["y"], domain="ai.drpass", layout="NCHW16c", **attributes)
     with forced_kernels("reference"):
         expected = _run(_one_node(planes, 4), x)
-    for kernels in runnable_kernel_sets():
+    for kernels in targets():
         with forced_kernels(kernels):
             actual = _run(_one_node(blocks, 5), block(x))
         np.testing.assert_allclose(unblock(actual, channels), expected, rtol=1e-6, atol=1e-7, err_msg=kernels)

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from operator_models import Case, alike, forced_kernels, runnable_kernel_sets
-
-from drpass import runtime
+from operator_models import Case, alike, forced_kernels, runnable_kernel_sets, session, targets
 
 
 def photograph_like(seed: int = 0, batch: int = 6, channels: int = 8, size: int = 24) -> Case:
@@ -58,7 +56,7 @@ def clustered_input(x: np.ndarray, length: int, signature) -> tuple[np.ndarray, 
     return planes.reshape(x.shape).astype(np.float32), counts
 
 
-@pytest.mark.parametrize("kernels", runnable_kernel_sets())
+@pytest.mark.parametrize("kernels", targets())
 @pytest.mark.parametrize("method", ["grid", "lsh"])
 def test_clusters_are_those_of_the_specification(kernels: str, method: str) -> None:
     case = photograph_like(batch=1, channels=10)
@@ -95,20 +93,24 @@ def test_grid_never_exceeds_its_bound(seed: int, step: float, length: int, one_b
         assert (error[image] <= edge * weight + case.rounding()).all()
 
 
-def test_every_vector_its_own_cluster_is_exact() -> None:
+@pytest.mark.parametrize("kernels", targets())
+def test_every_vector_its_own_cluster_is_exact(kernels: str) -> None:
     rng = np.random.default_rng(1)
     case = Case(rng.normal(size=(2, 8, 7, 7)).astype(np.float32), rng.normal(size=(16, 8, 3, 3)).astype(np.float32))
     model = case.reuse_model(stats=True, method="grid", step=1e-3, sub_vector_length=8, max_remaining_ratio=1.0)
-    actual, stats = case.run(model)
+    with forced_kernels(kernels):
+        actual, stats = case.run(model)
     assert (stats == 49).all()
     np.testing.assert_allclose(actual, case.run(case.conv_model())[0], rtol=1e-5, atol=case.rounding())
 
 
-def test_guard_computes_densely_what_does_not_repeat() -> None:
+@pytest.mark.parametrize("kernels", targets())
+def test_guard_computes_densely_what_does_not_repeat(kernels: str) -> None:
     case = photograph_like(batch=1)
     case.x[:, :4] = np.random.default_rng(0).normal(size=case.x[:, :4].shape)
     parameters = {"method": "grid", "step": 0.1, "sub_vector_length": 4}
-    actual, stats = case.run(case.reuse_model(stats=True, max_remaining_ratio=0.9, **parameters))
+    with forced_kernels(kernels):
+        actual, stats = case.run(case.reuse_model(stats=True, max_remaining_ratio=0.9, **parameters))
     assert stats[0, 0, 0] == -1
     assert 0 < stats[0, 0, 1] <= 0.9 * 24 * 24
     only_second = case.x.copy()
@@ -125,25 +127,27 @@ def test_same_bytes_for_threads_repetition_and_concurrency(kernels: str, method:
     case.x[2] = np.random.default_rng(5).normal(size=case.x[2].shape)  # one image for the guard
     model = case.reuse_model(method=method, scope=scope, hash_bits=8, step=0.3)
     with forced_kernels(kernels):
-        sessions = [runtime.session(model, threads=threads) for threads in (1, 2, 3)]
+        sessions = [session(model, threads=threads) for threads in (1, 2, 3)]
     expected = sessions[0].run(None, {"X": case.x})[0].tobytes()
-    for session in sessions:
+    for made in sessions:
         with ThreadPoolExecutor(4) as pool:
-            runs = [pool.submit(session.run, None, {"X": case.x}) for _ in range(8)]
+            runs = [pool.submit(made.run, None, {"X": case.x}) for _ in range(8)]
             assert all(run.result()[0].tobytes() == expected for run in runs)
 
 
+@pytest.mark.parametrize("kernels", [None, *targets()[len(runnable_kernel_sets()) :]])
 @pytest.mark.parametrize("method", ["exact", "lsh", "grid"])
-def test_image_scope_gives_the_same_bytes_for_every_batch_split(method: str) -> None:
+def test_image_scope_gives_the_same_bytes_for_every_batch_split(kernels: str | None, method: str) -> None:
     case = photograph_like()
-    session = runtime.session(case.reuse_model(method=method, hash_bits=8, step=0.3), threads=2)
-    whole = session.run(None, {"X": case.x})[0]
+    with forced_kernels(kernels):
+        made = session(case.reuse_model(method=method, hash_bits=8, step=0.3), threads=2)
+    whole = made.run(None, {"X": case.x})[0]
     for size in (1, 2, 5):
-        parts = [session.run(None, {"X": case.x[i : i + size]})[0] for i in range(0, len(case.x), size)]
+        parts = [made.run(None, {"X": case.x[i : i + size]})[0] for i in range(0, len(case.x), size)]
         assert np.concatenate(parts).tobytes() == whole.tobytes()
 
 
-@pytest.mark.parametrize("kernels", runnable_kernel_sets())
+@pytest.mark.parametrize("kernels", targets())
 @pytest.mark.parametrize("method", ["exact", "lsh", "grid"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_special_values_reach_the_outputs_that_they_reach_in_conv(kernels: str, method: str, value: float) -> None:
@@ -161,7 +165,7 @@ def test_special_values_reach_the_outputs_that_they_reach_in_conv(kernels: str, 
     assert np.delete(actual, 1, axis=0).tobytes() == untouched.tobytes()
 
 
-@pytest.mark.parametrize("kernels", runnable_kernel_sets())
+@pytest.mark.parametrize("kernels", targets())
 def test_grid_computes_an_outlier_without_a_cell_densely(kernels: str) -> None:
     case = photograph_like(batch=1)
     case.x[0, 2, 5, 7] = 3e38  # a finite mean exists, but the spread makes every other value one cell
@@ -172,7 +176,7 @@ def test_grid_computes_an_outlier_without_a_cell_densely(kernels: str) -> None:
     np.testing.assert_array_equal(np.isinf(actual), np.isinf(expected))
 
 
-@pytest.mark.parametrize("kernels", runnable_kernel_sets())
+@pytest.mark.parametrize("kernels", targets())
 @pytest.mark.parametrize(("activation", "params"), [("relu", ()), ("leaky_relu", (0.1,)), ("clip", (0.0, 6.0))])
 def test_activations_pass_nan_on(kernels: str, activation: str, params: tuple[float, ...]) -> None:
     case = photograph_like(batch=1)
@@ -182,7 +186,7 @@ def test_activations_pass_nan_on(kernels: str, activation: str, params: tuple[fl
         assert np.isnan(case.run(case.reuse_model())[0][0, :, 0, 0]).all()
 
 
-@pytest.mark.parametrize("kernels", runnable_kernel_sets())
+@pytest.mark.parametrize("kernels", targets())
 @pytest.mark.parametrize("method", ["exact", "lsh", "grid"])
 def test_zero_sized_and_one_element_inputs(kernels: str, method: str) -> None:
     rng = np.random.default_rng(0)
@@ -190,19 +194,21 @@ def test_zero_sized_and_one_element_inputs(kernels: str, method: str) -> None:
     one = rng.normal(size=(1, 3, 1, 1)).astype(np.float32)
     case = Case(one, weights, bias)
     with forced_kernels(kernels):
-        session = runtime.session(case.reuse_model(stats=True, method=method), threads=1)
+        made = session(case.reuse_model(stats=True, method=method))
         for shape in [(0, 3, 4, 4), (2, 3, 0, 4), (2, 3, 4, 0)]:
-            y, _ = session.run(None, {"X": np.zeros(shape, np.float32)})
+            y, _ = made.run(None, {"X": np.zeros(shape, np.float32)})
             assert y.shape == (shape[0], 5, *shape[2:])
         np.testing.assert_allclose(
-            session.run(None, {"X": one})[0].ravel(), weights[:, :, 0, 0] @ one.ravel() + bias, rtol=1e-5, atol=1e-6
+            made.run(None, {"X": one})[0].ravel(), weights[:, :, 0, 0] @ one.ravel() + bias, rtol=1e-5, atol=1e-6
         )
         rows = Case(np.zeros((4, 0), np.float32), np.zeros((5, 0), np.float32), bias)
         np.testing.assert_array_equal(rows.run(rows.reuse_model(method=method))[0], np.tile(bias, (4, 1)))
 
 
-def test_constant_input_without_spread_is_computed_densely() -> None:
+@pytest.mark.parametrize("kernels", targets())
+def test_constant_input_without_spread_is_computed_densely(kernels: str) -> None:
     case = Case(np.full((1, 4, 8, 8), 3.0, np.float32), np.ones((16, 4, 3, 3), np.float32))
-    y, stats = case.run(case.reuse_model(stats=True, method="grid"))
+    with forced_kernels(kernels):
+        y, stats = case.run(case.reuse_model(stats=True, method="grid"))
     assert (stats == -1).all()
     assert (y == 108.0).all()

@@ -3,12 +3,13 @@
 
 #include <math.h>
 
+#include "core/host_device.h"
 #include "core/parameters.h"
 
 namespace drpass {
 
 // Static, because every instruction set must compile its own.
-static inline float activate(float value, Activation activation, float a, float b) {
+DRPASS_HOST_DEVICE static inline float activate(float value, Activation activation, float a, float b) {
   switch (activation) {
     case Activation::none: return value;
     case Activation::relu: return value < 0.0f ? 0.0f : value;

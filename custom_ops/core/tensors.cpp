@@ -24,6 +24,8 @@ Addend make_addend(const Geometry& g, const float* data, const std::vector<int64
   addend.image_offset.assign(static_cast<size_t>(g.images), 0);
   if (g.y_layout == Layout::blocked) {
     for (int64_t image = 0; image < g.images; ++image) addend.image_offset[image] = image * g.y_image;
+    addend.image_size = {g.images};
+    addend.image_stride = {g.y_image};
     return addend;
   }
   const size_t leading = g.convolution ? 1 : y.size() - 2;
@@ -33,6 +35,8 @@ Addend make_addend(const Geometry& g, const float* data, const std::vector<int64
   for (size_t axis = 0; axis < pixel_axes; ++axis)
     addend.pixel_stride[3 - pixel_axes + axis] = stride[first_pixel_axis + axis];
 
+  addend.image_size.assign(y.begin(), y.begin() + static_cast<std::ptrdiff_t>(leading));
+  addend.image_stride.assign(stride.begin(), stride.begin() + static_cast<std::ptrdiff_t>(leading));
   for (int64_t image = 0; image < g.images; ++image)
     for (int64_t axis = static_cast<int64_t>(leading) - 1, rest = image; axis >= 0; rest /= y[axis], --axis)
       addend.image_offset[image] += rest % y[axis] * stride[axis];

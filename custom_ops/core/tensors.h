@@ -13,6 +13,7 @@ namespace drpass {
 struct Addend {
   const float* data = nullptr;
   std::vector<int64_t> image_offset;  // of every image
+  std::vector<int64_t> image_size, image_stride;  // the axes before the pixels, which image_offset is made of
   int64_t channel_stride = 0;
   std::array<int64_t, 3> pixel_stride{0, 0, 0};
 

@@ -9,7 +9,6 @@
 #include "core/winograd.h"
 #include "ort/attributes.h"
 #include "ort/host.h"
-#include "ort/shape_inference.h"
 
 namespace drpass {
 namespace {
@@ -25,25 +24,14 @@ bool shape_of(Ort::KernelContext& context, size_t index, std::vector<int64_t>* s
 
 }  // namespace
 
-DeepReuseGemmKernel::DeepReuseGemmKernel(const OrtKernelInfo* info)
-    : name_(node_name(info)), parameters_(read_parameters(info)), kernels_(choose_kernels()),
-      allocator_(default_allocator(info)), stages_(name_) {
-  if (parameters_.method == Method::lsh)
-    hyperplanes_ = make_hyperplanes(parameters_.seed, parameters_.hash_bits, parameters_.sub_vector_length);
-  if (parameters_.memo_bytes > 0)
-    memo_ = std::make_unique<Memo>(parameters_.memo_bytes, winograd_result_size(parameters_));
-}
-
-OrtStatus* DeepReuseGemmKernel::ComputeV2(OrtKernelContext* context) noexcept {
-  return run_guarded("DeepReuseGemm", name_, [&] { run(context); });
-}
-
-// Inputs and outputs of one call; throws where a shape does not fit.
-Tensors DeepReuseGemmKernel::bind(Ort::KernelContext& context, const Geometry& geometry) const {
-  Tensors tensors;
-  std::vector<int64_t> shape;
-  tensors.x = context.GetInput(0).GetTensorData<float>();
+BoundCall bind(const Parameters& parameters, Ort::KernelContext& context) {
+  BoundCall call;
+  Tensors& tensors = call.tensors;
+  std::vector<int64_t> x_shape, shape;
+  shape_of(context, 0, &x_shape);
   shape_of(context, 1, &shape);
+  const Geometry& geometry = call.geometry = resolve(parameters, x_shape, shape);
+  tensors.x = context.GetInput(0).GetTensorData<float>();
   const std::vector<int64_t> expected = packed_weight_shape(geometry);
   if (shape.size() == 5 && shape[3] != expected[3])
     throw std::invalid_argument("X has " + std::to_string(geometry.channels) + " channels, but W was packed for " +
@@ -65,32 +53,30 @@ Tensors DeepReuseGemmKernel::bind(Ort::KernelContext& context, const Geometry& g
     auto stats = context.GetOutput(1, {geometry.scopes(), geometry.groups, geometry.sub_groups()});
     if (stats) tensors.stats = stats.GetTensorMutableData<int64_t>();
   }
-  return tensors;
+  return call;
+}
+
+DeepReuseGemmKernel::DeepReuseGemmKernel(const OrtKernelInfo* info)
+    : name_(node_name(info)), parameters_(read_parameters(info)), kernels_(choose_kernels()),
+      allocator_(default_allocator(info)), stages_(name_) {
+  if (parameters_.method == Method::lsh)
+    hyperplanes_ = make_hyperplanes(parameters_.seed, parameters_.hash_bits, parameters_.sub_vector_length);
+  if (parameters_.memo_bytes > 0)
+    memo_ = std::make_unique<Memo>(parameters_.memo_bytes, winograd_result_size(parameters_));
+}
+
+OrtStatus* DeepReuseGemmKernel::ComputeV2(OrtKernelContext* context) noexcept {
+  return run_guarded(kDeepReuseGemm, name_, [&] { run(context); });
 }
 
 void DeepReuseGemmKernel::run(OrtKernelContext* raw) const {
   Ort::KernelContext context(raw);
-  std::vector<int64_t> x_shape, w_shape;
-  shape_of(context, 0, &x_shape);
-  shape_of(context, 1, &w_shape);
-  const Geometry geometry = resolve(parameters_, x_shape, w_shape);
-  const Tensors tensors = bind(context, geometry);
+  const auto [geometry, tensors] = bind(parameters_, context);
   if (!kernels_) return compute_reference(parameters_, geometry, tensors);
   PoolExecutor executor(raw);
   ArenaMemory memory(allocator_.get());
   StageTimes* stages = collects_stages() ? &stages_ : nullptr;
   compute(parameters_, geometry, tensors, *kernels_, hyperplanes_.data(), memo_.get(), executor, memory, stages);
-}
-
-DeepReuseGemmOp::DeepReuseGemmOp() {
-  version = kOrtApiVersion;
-  InferOutputShapeFn = [](const OrtCustomOp*, OrtShapeInferContext* context) {
-    return infer_output_shapes(context);
-  };
-}
-
-OrtStatus* DeepReuseGemmOp::CreateKernelV2(const OrtApi&, const OrtKernelInfo* info, void** kernel) const noexcept {
-  return create_kernel<DeepReuseGemmKernel>(GetName(), info, kernel);
 }
 
 }  // namespace drpass

@@ -11,18 +11,31 @@
 #include "core/tensors.h"
 #include "ort/api.h"
 #include "ort/host.h"
+#include "ort/shape_inference.h"
 
 namespace drpass {
+
+constexpr const char* kDeepReuseGemm = "DeepReuseGemm";
+
+// Sizes and data of one call.
+struct BoundCall {
+  Geometry geometry;
+  Tensors tensors;
+};
+
+// Asks for inputs and outputs; throws where a shape does not fit.
+BoundCall bind(const Parameters& parameters, Ort::KernelContext& context);
 
 // One node of a session. Compute may run concurrently: it changes nothing here.
 class DeepReuseGemmKernel {
  public:
+  static constexpr const char* kProvider = kCpuProvider;
+
   explicit DeepReuseGemmKernel(const OrtKernelInfo* info);
   OrtStatus* ComputeV2(OrtKernelContext* context) noexcept;
 
  private:
   void run(OrtKernelContext* context) const;
-  Tensors bind(Ort::KernelContext& context, const Geometry& geometry) const;
 
   std::string name_;
   Parameters parameters_;
@@ -33,9 +46,17 @@ class DeepReuseGemmKernel {
   mutable StageTimes stages_;   // the same
 };
 
-struct DeepReuseGemmOp : Ort::CustomOpBase<DeepReuseGemmOp, DeepReuseGemmKernel, /*WithStatus=*/true> {
-  DeepReuseGemmOp();
-  const char* GetName() const { return "DeepReuseGemm"; }
+// The operator on the provider of a kernel class.
+template <typename Kernel>
+struct DeepReuseGemmOn : Ort::CustomOpBase<DeepReuseGemmOn<Kernel>, Kernel, /*WithStatus=*/true> {
+  DeepReuseGemmOn() {
+    this->version = kOrtApiVersion;
+    this->InferOutputShapeFn = [](const OrtCustomOp*, OrtShapeInferContext* context) {
+      return infer_output_shapes(context);
+    };
+  }
+  const char* GetName() const { return kDeepReuseGemm; }
+  const char* GetExecutionProviderType() const { return Kernel::kProvider; }
   size_t GetInputTypeCount() const { return 4; }
   size_t GetOutputTypeCount() const { return 2; }
   ONNXTensorElementDataType GetInputType(size_t) const { return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT; }
@@ -48,7 +69,11 @@ struct DeepReuseGemmOp : Ort::CustomOpBase<DeepReuseGemmOp, DeepReuseGemmKernel,
   OrtCustomOpInputOutputCharacteristic GetOutputCharacteristic(size_t index) const {
     return index == 0 ? INPUT_OUTPUT_REQUIRED : INPUT_OUTPUT_OPTIONAL;
   }
-  OrtStatus* CreateKernelV2(const OrtApi& api, const OrtKernelInfo* info, void** kernel) const noexcept;
+  OrtStatus* CreateKernelV2(const OrtApi&, const OrtKernelInfo* info, void** kernel) const noexcept {
+    return create_kernel<Kernel>(kDeepReuseGemm, info, kernel);
+  }
 };
+
+using DeepReuseGemmOp = DeepReuseGemmOn<DeepReuseGemmKernel>;
 
 }  // namespace drpass

@@ -10,6 +10,8 @@
 
 namespace drpass {
 
+constexpr const char* kCpuProvider = nullptr;  // ONNX Runtime's default
+
 // The session's own threads. What a task throws must not pass through ONNX Runtime's thread pool.
 class PoolExecutor : public Executor {
  public:

@@ -5,6 +5,9 @@
 #include "ort/deep_reuse_gemm.h"
 #include "ort/lrn.h"
 #include "ort/pool.h"
+#ifdef DRPASS_CUDA
+#include "ort/cuda.h"
+#endif
 
 #if defined(_WIN32)
 #define DRPASS_EXPORT extern "C" __declspec(dllexport)
@@ -28,6 +31,14 @@ DRPASS_EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* optio
       made.Add(&deep_reuse_gemm);
       made.Add(&lrn);
       made.Add(&pool);
+#ifdef DRPASS_CUDA
+      static const drpass::CudaDeepReuseGemmOp cuda_deep_reuse_gemm;
+      static const drpass::CudaLrnOp cuda_lrn;
+      static const drpass::CudaPoolOp cuda_pool;
+      made.Add(&cuda_deep_reuse_gemm);
+      made.Add(&cuda_lrn);
+      made.Add(&cuda_pool);
+#endif
       return made;
     }();
     return api->AddCustomOpDomain(options, domain);
@@ -46,6 +57,15 @@ DRPASS_EXPORT const char* drpass_kernel_set() {
     text = std::string("error: ") + error.what();
   }
   return text.c_str();
+}
+
+// 1 if the library was built with kernels for CUDA.
+DRPASS_EXPORT int drpass_has_cuda() {
+#ifdef DRPASS_CUDA
+  return 1;
+#else
+  return 0;
+#endif
 }
 
 // Whether the calls of all sessions that begin from now on are measured; switching on forgets what was collected.

@@ -12,8 +12,7 @@ LrnParameters Lrn::read(const OrtKernelInfo* info) { return read_lrn_parameters(
 
 OrtStatus* Lrn::infer_shape(OrtShapeInferContext* context) { return infer_same_shape(context); }
 
-void Lrn::run(const Parameters& parameters, Ort::KernelContext& context, const KernelSet* kernels, Executor& executor,
-              Memory& memory) {
+Lrn::Call Lrn::bind(const Parameters& parameters, Ort::KernelContext& context) {
   const auto x = context.GetInput(0);
   const std::vector<int64_t> shape = x.GetTensorTypeAndShapeInfo().GetShape();
   if (shape.size() < 2)
@@ -28,7 +27,12 @@ void Lrn::run(const Parameters& parameters, Ort::KernelContext& context, const K
     channels *= kPanel;
   }
   float* y = context.GetOutput(0, shape).GetTensorMutableData<float>();
-  local_response_normalization(parameters, shape[0], channels, pixels, x.GetTensorData<float>(), y, kernels, executor,
+  return {shape[0], channels, pixels, x.GetTensorData<float>(), y};
+}
+
+void Lrn::run(const Parameters& parameters, const Call& call, const KernelSet* kernels, Executor& executor,
+              Memory& memory) {
+  local_response_normalization(parameters, call.images, call.channels, call.pixels, call.x, call.y, kernels, executor,
                                memory);
 }
 

@@ -2,12 +2,16 @@
 //   kName, Parameters
 //   static Parameters read(const OrtKernelInfo*)            its attributes, checked
 //   static OrtStatus* infer_shape(OrtShapeInferContext*)
-//   static void run(const Parameters&, Ort::KernelContext&, const KernelSet* (null: the scalar reference), Executor&, Memory&)
+//   Call                                                    sizes and data of one call
+//   static Call bind(const Parameters&, Ort::KernelContext&)   asks for input and output
+//   static void run(const Parameters&, const Call&, const KernelSet* (null: the scalar reference), Executor&, Memory&)
+//   static void launch(const Parameters&, const Call&, cuda::Device)   defined where the library is built with CUDA
 #pragma once
 
 #include <string>
 
 #include "core/kernels/kernel_set.h"
+#include "cuda/device.h"
 #include "ort/api.h"
 #include "ort/host.h"
 
@@ -17,6 +21,8 @@ namespace drpass {
 template <typename Operator>
 class OneTensorKernel {
  public:
+  static constexpr const char* kProvider = kCpuProvider;
+
   explicit OneTensorKernel(const OrtKernelInfo* info)
       : name_(node_name(info)),
         parameters_(Operator::read(info)),
@@ -28,7 +34,7 @@ class OneTensorKernel {
       Ort::KernelContext context(raw);
       PoolExecutor executor(raw);
       ArenaMemory memory(allocator_.get());
-      Operator::run(parameters_, context, kernels_, executor, memory);
+      Operator::run(parameters_, Operator::bind(parameters_, context), kernels_, executor, memory);
     });
   }
 
@@ -39,8 +45,9 @@ class OneTensorKernel {
   OwnedAllocator allocator_;
 };
 
-template <typename Operator>
-struct OneTensorOp : Ort::CustomOpBase<OneTensorOp<Operator>, OneTensorKernel<Operator>, /*WithStatus=*/true> {
+// The operator on the provider of a kernel class.
+template <typename Operator, typename Kernel = OneTensorKernel<Operator>>
+struct OneTensorOp : Ort::CustomOpBase<OneTensorOp<Operator, Kernel>, Kernel, /*WithStatus=*/true> {
   OneTensorOp() {
     this->version = kOrtApiVersion;
     this->InferOutputShapeFn = [](const OrtCustomOp*, OrtShapeInferContext* context) {
@@ -48,12 +55,13 @@ struct OneTensorOp : Ort::CustomOpBase<OneTensorOp<Operator>, OneTensorKernel<Op
     };
   }
   const char* GetName() const { return Operator::kName; }
+  const char* GetExecutionProviderType() const { return Kernel::kProvider; }
   size_t GetInputTypeCount() const { return 1; }
   size_t GetOutputTypeCount() const { return 1; }
   ONNXTensorElementDataType GetInputType(size_t) const { return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT; }
   ONNXTensorElementDataType GetOutputType(size_t) const { return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT; }
   OrtStatus* CreateKernelV2(const OrtApi&, const OrtKernelInfo* info, void** kernel) const noexcept {
-    return create_kernel<OneTensorKernel<Operator>>(GetName(), info, kernel);
+    return create_kernel<Kernel>(GetName(), info, kernel);
   }
 };
 

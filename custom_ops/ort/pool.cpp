@@ -9,12 +9,16 @@ PoolParameters Pool::read(const OrtKernelInfo* info) { return read_pool_paramete
 
 OrtStatus* Pool::infer_shape(OrtShapeInferContext* context) { return infer_pool_shape(context); }
 
-void Pool::run(const Parameters& parameters, Ort::KernelContext& context, const KernelSet* kernels, Executor& executor,
-               Memory& memory) {
+Pool::Call Pool::bind(const Parameters& parameters, Ort::KernelContext& context) {
   const auto x = context.GetInput(0);
   const PoolGeometry geometry = resolve_pool(parameters, x.GetTensorTypeAndShapeInfo().GetShape());
   float* y = context.GetOutput(0, geometry.y_shape).GetTensorMutableData<float>();
-  pool(parameters, geometry, x.GetTensorData<float>(), y, kernels, executor, memory);
+  return {geometry, x.GetTensorData<float>(), y};
+}
+
+void Pool::run(const Parameters& parameters, const Call& call, const KernelSet* kernels, Executor& executor,
+               Memory& memory) {
+  pool(parameters, call.geometry, call.x, call.y, kernels, executor, memory);
 }
 
 }  // namespace drpass

@@ -11,8 +11,15 @@ struct Pool {
   using Parameters = PoolParameters;
   static Parameters read(const OrtKernelInfo* info);
   static OrtStatus* infer_shape(OrtShapeInferContext* context);
-  static void run(const Parameters& parameters, Ort::KernelContext& context, const KernelSet* kernels,
-                  Executor& executor, Memory& memory);
+  struct Call {
+    PoolGeometry geometry;
+    const float* x;
+    float* y;
+  };
+  static Call bind(const Parameters& parameters, Ort::KernelContext& context);
+  static void run(const Parameters& parameters, const Call& call, const KernelSet* kernels, Executor& executor,
+                  Memory& memory);
+  static void launch(const Parameters& parameters, const Call& call, cuda::Device device);
 };
 using PoolOp = OneTensorOp<Pool>;
 

@@ -1,0 +1,76 @@
+// The cell edge of `grid`: sums in double, in the order of docs/operator.md, so that it is the CPU's to the last bit.
+#include "cuda/clusters.h"
+#include "cuda/launch.h"
+
+namespace drpass::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kFew = 32;    // threads of a block of `moments`: there are few of them, and every multiprocessor helps
+constexpr int kBatch = 32;  // values of a thread that are on their way from memory while as many are added
+
+// Every eighth pixel from `pixel` on; zeros past the end, which change no sum.
+__device__ void load(const float* x, int64_t x_pixel, int64_t pixel, int64_t pixels, float (&values)[kBatch]) {
+#pragma unroll
+  for (int i = 0; i < kBatch; ++i) values[i] = pixel + 8 * i < pixels ? x[(pixel + 8 * i) * x_pixel] : 0.0f;
+}
+
+// Every thread adds up every eighth pixel of a channel of an image. Neighbouring threads read neighbours in memory.
+__global__ __launch_bounds__(kFew) void moments_kernel(View v, ClusterView c) {
+  const int64_t thread = static_cast<int64_t>(blockIdx.x) * kFew + threadIdx.x;
+  if (thread >= static_cast<int64_t>(v.images) * v.channels * 8) return;
+  const bool planes = v.x_pixel == 1;
+  const int lane = static_cast<int>(planes ? thread % 8 : thread / v.channels % 8);
+  const int channel = static_cast<int>(planes ? thread / 8 % v.channels : thread % v.channels);
+  const int64_t image = thread / 8 / v.channels;
+  const float* x = v.x + image * v.x_image + v.x_offset(channel);
+  double sum = 0, squares = 0;
+  float values[kBatch], next[kBatch];
+  load(x, v.x_pixel, lane, v.pixels, values);
+  for (int64_t pixel = lane; pixel < v.pixels; pixel += 8 * kBatch) {
+    load(x, v.x_pixel, pixel + 8 * kBatch, v.pixels, next);
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const double value = values[i];
+      sum += value;
+      squares += value * value;
+      values[i] = next[i];
+    }
+  }
+  double* moments = c.moments + (image * v.channels + channel) * 16;
+  moments[lane] = sum;
+  moments[8 + lane] = squares;
+}
+
+__device__ double total(const double* s) { return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7])); }
+
+// One block a scope instance.
+__global__ __launch_bounds__(kThreads) void edge_kernel(View v, ClusterView c) {
+  const int64_t instance = blockIdx.x;
+  double* variances = c.variances + instance * v.channels;
+  const double n = static_cast<double>(static_cast<int64_t>(v.instance_images) * v.pixels);
+  for (int channel = threadIdx.x; channel < v.channels; channel += kThreads) {
+    double sum = 0, squares = 0;
+    for (int image = 0; image < v.instance_images; ++image) {
+      const double* moments = c.moments + ((instance * v.instance_images + image) * v.channels + channel) * 16;
+      sum += total(moments);
+      squares += total(moments + 8);
+    }
+    variances[channel] = (squares - sum * sum / n) / n;
+  }
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  double sum = 0;
+  for (int channel = 0; channel < v.channels; ++channel) sum += variances[channel];
+  c.edges[instance] = static_cast<float>(c.step * sqrt(sum / v.channels));
+}
+
+}  // namespace
+
+void launch_cell_edges(const View& v, const ClusterView& c, void* stream) {
+  const int64_t threads = static_cast<int64_t>(v.images) * v.channels * 8;
+  launch("moments", moments_kernel, divide_up(threads, kFew), kFew, stream, v, c);
+  launch("edge", edge_kernel, v.scopes, kThreads, stream, v, c);
+}
+
+}  // namespace drpass::cuda

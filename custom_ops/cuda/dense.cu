@@ -1,0 +1,264 @@
+#include "cuda/dense.h"
+
+#include <climits>
+
+#include "cuda/launch.h"
+
+namespace drpass::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kDepth = 16;  // rows of the product that are in shared memory at a time
+
+// A row of the product: one tap of one channel.
+struct Row {
+  int64_t offset;   // in X, from the first tap of the group's first channel
+  int position[3];  // of the tap
+  int weight;       // row of a panel of packed weights; -1: past the end
+};
+
+// Where an output pixel reads its first tap: in X, and on every axis; INT_MIN on axis 0 past the last pixel.
+struct Origin {
+  int64_t offset;
+  int position[3];
+};
+
+struct Tile {
+  int instance, group, first_pixel, first_output, count;
+};
+
+// The work of one block. Tiles of outputs are neighbours, so that those that read the same pixels run together.
+template <int kPixels, int kOutputs>
+__device__ Tile tile_of(const View& v, unsigned block) {
+  Tile tile;
+  const int output_tiles = (v.group_outputs + kOutputs - 1) / kOutputs;
+  const int pixels = v.instance_images * v.output_pixels, pixel_tiles = (pixels - 1) / kPixels + 1;
+  tile.first_output = static_cast<int>(block % output_tiles) * kOutputs;
+  block /= output_tiles;
+  tile.first_pixel = static_cast<int>(block % pixel_tiles) * kPixels;
+  block /= pixel_tiles;
+  tile.group = static_cast<int>(block % v.groups);
+  tile.instance = static_cast<int>(block / v.groups);
+  tile.count = min(kPixels, pixels - tile.first_pixel);
+  return tile;
+}
+
+__device__ Origin origin_of(const View& v, const Tile& tile, int i) {
+  Origin origin{0, {INT_MIN, 0, 0}};
+  if (i >= tile.count) return origin;
+  int pixel = tile.first_pixel + i;
+  const int image = tile.instance * v.instance_images + pixel / v.output_pixels;
+  pixel %= v.output_pixels;
+#pragma unroll
+  for (int slot = 2; slot >= 0; --slot) {
+    origin.position[slot] = pixel % v.out[slot] * v.stride[slot] - v.pad[slot];
+    pixel /= v.out[slot];
+  }
+  const int64_t index =
+      (static_cast<int64_t>(origin.position[0]) * v.in[1] + origin.position[1]) * v.in[2] + origin.position[2];
+  origin.offset = image * v.x_image + index * v.x_pixel + v.x_offset(tile.group * v.group_channels);
+  return origin;
+}
+
+// channels: the `count` dense channels, or null for all.
+__device__ Row row_of(const View& v, int row, const int* channels, int count) {
+  Row result{0, {0, 0, 0}, -1};
+  if (row >= v.taps * count) return result;
+  int tap = row / count;
+  const int channel = channels ? channels[row % count] : row % count;
+  result.weight = tap * v.group_channels + channel;
+#pragma unroll
+  for (int slot = 2; slot >= 0; --slot) {
+    result.position[slot] = tap % v.kernel[slot] * v.dilation[slot];
+    tap /= v.kernel[slot];
+  }
+  const int64_t index =
+      (static_cast<int64_t>(result.position[0]) * v.in[1] + result.position[1]) * v.in[2] + result.position[2];
+  result.offset = index * v.x_pixel + v.x_offset(channel);
+  return result;
+}
+
+__device__ float read(const View& v, const Origin& origin, const Row& row) {
+  bool inside = row.weight >= 0;
+#pragma unroll
+  for (int slot = 0; slot < 3; ++slot)
+    inside &= static_cast<unsigned>(origin.position[slot] + row.position[slot]) < static_cast<unsigned>(v.in[slot]);
+  return inside ? v.x[origin.offset + row.offset] : 0.0f;
+}
+
+template <int kPixels, int kOutputs>
+struct Shared {
+  float x[2][kDepth][kPixels + 4];  // 4 more, so that pixels of neighbouring rows lie in different banks
+  float w[2][kDepth][kOutputs];
+  Row rows[2][kDepth];
+  Origin origins[kPixels];
+};
+
+// What a thread brings from global memory for one step.
+template <int kPixels, int kOutputs>
+struct Fetched {
+  static constexpr int kCount = kPixels * kDepth / kThreads;
+  float x[kCount];
+  float4 w;
+};
+
+// Element i of the tile of X that this thread brings: neighbouring threads read neighbours in memory, which are pixels of
+// a plane or channels of a pixel.
+template <int kPixels>
+__device__ void element_of(const View& v, int i, int& pixel, int& depth) {
+  if (v.x_pixel == 1) {
+    pixel = threadIdx.x % kPixels;
+    depth = threadIdx.x / kPixels + i * (kThreads / kPixels);
+  } else {
+    pixel = threadIdx.x / kDepth + i * (kThreads / kDepth);
+    depth = threadIdx.x % kDepth;
+  }
+}
+
+template <int kPixels, int kOutputs>
+__device__ void fetch(const View& v, const Shared<kPixels, kOutputs>& s, const Tile& tile, int buffer,
+                      Fetched<kPixels, kOutputs>& f) {
+#pragma unroll
+  for (int i = 0; i < f.kCount; ++i) {
+    int pixel, depth;
+    element_of<kPixels>(v, i, pixel, depth);
+    f.x[i] = read(v, s.origins[pixel], s.rows[buffer][depth]);
+  }
+  f.w = make_float4(0, 0, 0, 0);
+  const int quad = threadIdx.x % 4, depth = threadIdx.x / 4 % kDepth, column = threadIdx.x / (4 * kDepth);
+  const int panel = tile.first_output / kPanel + column, row = s.rows[buffer][depth].weight;
+  if (column >= kOutputs / kPanel || panel >= v.panels || row < 0) return;
+  const int64_t rows = static_cast<int64_t>(v.taps) * v.group_channels;
+  const float* line = v.w + ((static_cast<int64_t>(tile.group) * v.panels + panel) * rows + row) * kPanel;
+  f.w = reinterpret_cast<const float4*>(line)[quad];
+}
+
+template <int kPixels, int kOutputs>
+__device__ void store(const View& v, const Fetched<kPixels, kOutputs>& f, int buffer, Shared<kPixels, kOutputs>& s) {
+#pragma unroll
+  for (int i = 0; i < f.kCount; ++i) {
+    int pixel, depth;
+    element_of<kPixels>(v, i, pixel, depth);
+    s.x[buffer][depth][pixel] = f.x[i];
+  }
+  const int quad = threadIdx.x % 4, depth = threadIdx.x / 4 % kDepth, column = threadIdx.x / (4 * kDepth);
+  if (column < kOutputs / kPanel) *reinterpret_cast<float4*>(&s.w[buffer][depth][column * kPanel + quad * 4]) = f.w;
+}
+
+// The outputs of a thread: kQuads times 4 neighbouring pixels, 4 neighbouring outputs. A warp has 32 * kQuads pixels of 16
+// outputs, so that it reads each value in shared memory once and writes whole lines of planes.
+template <int kPixels, int kOutputs>
+struct Place {
+  static constexpr int kColumns = kOutputs / kPanel, kQuads = kPixels * kColumns / kThreads;
+  int pixel, output;
+  __device__ Place() {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    pixel = warp / kColumns * 32 * kQuads + lane % 8 * 4;
+    output = warp % kColumns * kPanel + lane / 8 * 4;
+  }
+};
+
+template <int kPixels, int kOutputs, int kQuads>
+__device__ void multiply(const Shared<kPixels, kOutputs>& s, int buffer, const Place<kPixels, kOutputs>& place,
+                         float (&sum)[kQuads][4][4]) {
+#pragma unroll
+  for (int depth = 0; depth < kDepth; ++depth) {
+    const float4 w = *reinterpret_cast<const float4*>(&s.w[buffer][depth][place.output]);
+#pragma unroll
+    for (int q = 0; q < kQuads; ++q) {
+      const float4 x = *reinterpret_cast<const float4*>(&s.x[buffer][depth][place.pixel + 32 * q]);
+      const float xs[4] = {x.x, x.y, x.z, x.w}, ws[4] = {w.x, w.y, w.z, w.w};
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+#pragma unroll
+        for (int j = 0; j < 4; ++j) sum[q][i][j] = fmaf(xs[i], ws[j], sum[q][i][j]);
+    }
+  }
+}
+
+// The sums go through the room of X in shared memory, 32 outputs at a time, so that neighbouring threads have neighbours in
+// Y, and the code of the epilogue is there once.
+template <int kPixels, int kOutputs, int kQuads>
+__device__ void write(const View& v, const Tile& tile, const Place<kPixels, kOutputs>& place, bool raw,
+                      const float (&sum)[kQuads][4][4], Shared<kPixels, kOutputs>& s) {
+  constexpr int kRows = kOutputs < 2 * kDepth ? kOutputs : 2 * kDepth;
+  float(*rows)[kPixels + 4] = s.x[0];
+  for (int first = 0; first < kOutputs; first += kRows) {
+    __syncthreads();
+    if (place.output / kRows * kRows == first)
+#pragma unroll
+      for (int q = 0; q < kQuads; ++q)
+#pragma unroll
+        for (int j = 0; j < 4; ++j)
+          *reinterpret_cast<float4*>(&rows[place.output - first + j][place.pixel + 32 * q]) =
+              make_float4(sum[q][0][j], sum[q][1][j], sum[q][2][j], sum[q][3][j]);
+    __syncthreads();
+#pragma unroll 1
+    for (int i = threadIdx.x; i < kRows * kPixels; i += kThreads) {
+      const int row = v.y_pixel == 1 ? i / kPixels : i % kRows, index = v.y_pixel == 1 ? i % kPixels : i / kRows;
+      const int m = tile.first_output + first + row, channel = tile.group * v.group_outputs + m;
+      if (index >= tile.count || m >= v.panels * kPanel) continue;
+      const int image = tile.instance * v.instance_images + (tile.first_pixel + index) / v.output_pixels;
+      const int pixel = (tile.first_pixel + index) % v.output_pixels;
+      if (m < v.group_outputs)
+        *v.y_at(image, channel, pixel) = raw ? rows[row][index] : finish(v, rows[row][index], image, channel, pixel);
+      else if (v.y_blocked)  // lanes past the last channel
+        *v.y_at(image, channel, pixel) = 0.0f;
+    }
+  }
+}
+
+// One tile of kPixels * kOutputs outputs a block: while a step is multiplied, the next is on its way from global memory.
+// Two blocks a multiprocessor: where nothing is asked for, ptxas spills registers to fit in more.
+template <int kPixels, int kOutputs>
+__global__ __launch_bounds__(kThreads, 2) void dense_kernel(View v, DenseChannels dense) {
+  static_assert(kThreads % kPixels == 0 || kPixels % kThreads == 0, "a thread stays with its pixel");
+  __shared__ Shared<kPixels, kOutputs> s;
+  const Tile tile = tile_of<kPixels, kOutputs>(v, blockIdx.x);
+  const int part = tile.instance * v.groups + tile.group;
+  const int* channels = dense.channels ? dense.channels + static_cast<int64_t>(part) * v.group_channels : nullptr;
+  const int count = dense.counts ? dense.counts[part] : v.group_channels;
+  const bool raw = dense.reused && dense.reused[part] > 0;
+  if (raw && count == 0) return;
+
+  const int steps = (v.taps * count + kDepth - 1) / kDepth;
+  for (int i = threadIdx.x; i < kPixels; i += kThreads) s.origins[i] = origin_of(v, tile, i);
+  if (threadIdx.x < 2 * kDepth)
+    s.rows[threadIdx.x / kDepth][threadIdx.x % kDepth] = row_of(v, threadIdx.x, channels, count);
+  __syncthreads();
+
+  const Place<kPixels, kOutputs> place;
+  float sum[Place<kPixels, kOutputs>::kQuads][4][4] = {};
+  Fetched<kPixels, kOutputs> fetched;
+  fetch(v, s, tile, 0, fetched);
+  store(v, fetched, 0, s);
+  __syncthreads();
+  for (int step = 0; step < steps; ++step) {
+    const int buffer = step % 2;
+    const bool more = step + 1 < steps;
+    if (more) fetch(v, s, tile, 1 - buffer, fetched);
+    if (threadIdx.x < kDepth) s.rows[buffer][threadIdx.x] = row_of(v, (step + 2) * kDepth + threadIdx.x, channels, count);
+    multiply(s, buffer, place, sum);
+    if (more) store(v, fetched, 1 - buffer, s);
+    __syncthreads();
+  }
+  write(v, tile, place, raw, sum, s);
+}
+
+template <int kPixels, int kOutputs>
+void launch_tiles(const View& v, const DenseChannels& dense, void* stream) {
+  const int64_t pixels = static_cast<int64_t>(v.instance_images) * v.output_pixels;
+  const int64_t tiles = divide_up(pixels, kPixels) * divide_up(v.group_outputs, kOutputs);
+  launch("dense", dense_kernel<kPixels, kOutputs>, v.scopes * v.groups * tiles, kThreads, stream, v, dense);
+}
+
+}  // namespace
+
+void launch_dense(const View& v, const DenseChannels& dense, void* stream) {
+  if (v.group_outputs <= kPanel)
+    launch_tiles<256, 16>(v, dense, stream);
+  else
+    launch_tiles<128, 64>(v, dense, stream);
+}
+
+}  // namespace drpass::cuda

@@ -1,0 +1,22 @@
+// The operators on a CUDA device. Every function launches its kernels on the device's stream and returns: nothing waits,
+// scratch memory depends on shapes alone, so that a call can be captured in a CUDA graph. Pointers are to the device's
+// memory. Errors of CUDA are thrown as std::runtime_error.
+#pragma once
+
+#include "core/lrn.h"
+#include "core/pool.h"
+#include "core/tensors.h"
+#include "cuda/device.h"
+
+namespace drpass::cuda {
+
+// DeepReuseGemm: Y (and stats).
+void compute(const Parameters& parameters, const Geometry& geometry, const Tensors& tensors, Device device);
+
+void pool(const PoolParameters& parameters, const PoolGeometry& geometry, const float* x, float* y, Device device);
+
+// x and y as in core/lrn.h.
+void local_response_normalization(const LrnParameters& parameters, int64_t images, int64_t channels, int64_t pixels,
+                                  const float* x, float* y, Device device);
+
+}  // namespace drpass::cuda

@@ -1,0 +1,34 @@
+// Steps 6 and 7 of the algorithm on CUDA: tables of cluster results, and output pixels as sums of their rows.
+#pragma once
+
+#include "cuda/clusters.h"
+
+namespace drpass::cuda {
+
+// The units of 16-bit tables.
+struct UnitView {
+  float* tap_sums;  // [group][panel][Cg][16]: the sum over the taps of |w|
+  float* units;     // [area][16 * panels]
+  float* inverses;  // [area][16 * panels]
+  int* narrow;      // [area]: 1 where tables are of 16 bits: every unit is finite
+};
+
+void launch_units(const View& view, const ClusterView& clusters, const UnitView& units, void* stream);
+
+// What one pass works on: tables of some sub-vector groups, for some outputs of a group in some scope instances.
+struct PassView {
+  int group, instance, instances, k, sub_groups;
+  int output, width;  // the first output, and columns of a table: a multiple of the columns of a block
+  char* tables;       // [instance][k][cluster][tap][width] of float, or of int16 in half of that room
+  UnitView units;     // all null: tables of float
+};
+
+constexpr int64_t kElement = sizeof(float);  // room for an element of a table
+
+// Columns of a table are a multiple of this.
+int table_columns(const View& view);
+
+// Builds the tables, then adds their rows to what is in Y. The last pass over sub-vector groups completes the outputs.
+void launch_pass(const View& view, const ClusterView& clusters, const PassView& pass, void* stream);
+
+}  // namespace drpass::cuda
