@@ -1,4 +1,4 @@
-"""Print the requirements of pyproject.toml as a requirements file for pip, with all extras that tests need."""
+"""Print the requirements of pyproject.toml as a requirements file for pip, with the extras that tests need."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ except ModuleNotFoundError:  # Python 3.10
     from pip._vendor import tomli as tomllib
 
 project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-extras = [group for name, group in project["optional-dependencies"].items() if name != "rivals"]
+extras = [group for name, group in project["optional-dependencies"].items() if name not in ("rivals", "torch")]
 groups = [project["dependencies"], *extras]
 for requirement in dict.fromkeys(line for group in groups for line in group):
     if not requirement.startswith("drpass["):

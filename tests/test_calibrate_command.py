@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -107,7 +106,7 @@ def test_interrupted_run_leaves_the_best_plan_so_far_and_can_be_resumed(
     arguments += ["--threads", "1", "--batch", "8", "--time", "5"]
     command = [sys.executable, "-m", "drpass", *map(str, arguments)]
     journal, plan = tmp_path / "out.onnx.tuning", tmp_path / "out.onnx.plan.toml"
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ) as child:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path) as child:
         limit = time.monotonic() + 60
         while not (journal.exists() and journal.read_text().count("\n") > 2):
             assert child.poll() is None, child.communicate()
