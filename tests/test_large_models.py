@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -392,7 +393,7 @@ def write_big(folder: Path) -> None:
 def peak_memory(*arguments: object) -> int:
     """Runs drpass in a process of its own; the most bytes that it had in memory."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "drpass", *map(str, arguments)], stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[1]
+        [sys.executable, "-m", "drpass", *map(str, arguments)], stdout=subprocess.DEVNULL, cwd=tempfile.gettempdir()
     )
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
