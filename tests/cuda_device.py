@@ -84,7 +84,8 @@ def configure(source: Path, folder: Path) -> None:
         "DRPASS_CUDA": "ON",
         "CMAKE_CUDA_ARCHITECTURES": "75-virtual",
         "CMAKE_CUDA_RUNTIME_LIBRARY": "Shared",
-        "CMAKE_CUDA_FLAGS": "-no-compress -lineinfo",  # PTX as text, and faults with their source line
+        # PTX as text, faults with their source line, and little room for tables.
+        "CMAKE_CUDA_FLAGS": "-no-compress -lineinfo -DDRPASS_TABLE_BYTES=200000",
     }
     if headers := next(ROOT.glob("build/*/onnxruntime-headers/unpacked/usr/include/onnxruntime"), None):
         options["ONNXRUNTIME_INCLUDE_DIR"] = str(headers)

@@ -108,6 +108,9 @@ FAULTS = [
         "int rows[S::kPairs - 1][S::kPixels];",
     ),
     Fault(
+        "reconstruction: earlier passes are forgotten", "reconstruct.cu", "p.k > 0 || c.dense_counts", "c.dense_counts"
+    ),
+    Fault(
         "reconstruction: what is in Y is forgotten", "reconstruct.cu", "p.k > 0 || c.dense_counts[area] > 0", "p.k > 0"
     ),
     Fault(

@@ -10,8 +10,12 @@
 namespace drpass::cuda {
 namespace {
 
-// Room for the tables of one pass. What is touched of it is what has clusters; at least one table must fit.
-constexpr int64_t kTableBytes = int64_t{256} << 20;
+// Room for the tables of one pass. What is touched of it is what has clusters; at least one table must fit. Tests build with
+// little room, so that small models take several passes.
+#ifndef DRPASS_TABLE_BYTES
+#define DRPASS_TABLE_BYTES (256 << 20)
+#endif
+constexpr int64_t kTableBytes = DRPASS_TABLE_BYTES;
 
 // The passes of the reconstruction: as many scope instances as have room with all their sub-vector groups, else one
 // instance and as many groups as have room, else a part of the outputs.
