@@ -145,7 +145,7 @@ def test_text_inputs_are_refused(tmp_path: Path) -> None:
 def test_cuda_that_can_not_be_had_is_an_error_and_not_a_silent_fall_back(scores: Path, x: Path) -> None:
     # In a process of its own: tests of CUDA may have loaded an emulator into this one.
     command = [sys.executable, "-m", "drpass", "run", str(scores), "--input", f"x={x}", "--provider", "cuda"]
-    outcome = subprocess.run(command, capture_output=True, text=True)
+    outcome = subprocess.run(command, capture_output=True, text=True, cwd=scores.parent)
     assert outcome.returncode == 2
     assert "CUDAExecutionProvider" in outcome.stderr
     assert outcome.stdout == ""
