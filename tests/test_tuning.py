@@ -158,6 +158,20 @@ def test_where_nothing_that_clusters_is_faster_every_layer_says_so(
     )
 
 
+def test_machine_that_was_busy_at_first_does_not_make_clusters_look_quick(
+    original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock(clusters_are_quick, monkeypatch)
+
+    def price(node: onnx.NodeProto) -> float:
+        slower = attribute(node, "method", b"").decode() in ("grid", "lsh")
+        return (6.0 if slower else clusters_are_quick(node)) * (3.0 if clock.calls < 4 else 1.0)
+
+    clock.price = price
+    tuned = tune(original, Budget(min_sqnr=1.0))
+    assert "nothing that clusters is faster" in tuned.report.layers[0].reason
+
+
 def test_original_that_is_fastest_comes_back_unchanged_saying_why(
     original: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,8 +210,9 @@ def test_clustering_that_breaks_the_budget_on_held_out_data_is_taken_back(
     original: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     FakeClock(clusters_are_quick, monkeypatch)
-    flat = np.broadcast_to(pictures(32, 1)[:, :, :1, :1], (32, 8, 16, 16)).astype(np.float32)  # every image one colour
-    tuned = tune(original, Budget(min_sqnr=30.0), split(calibration=flat))
+    # Every image has two colours, which are clusters without any error.
+    halves = np.repeat(np.repeat(pictures(32, 1)[:, :, :1, :2], 16, axis=2), 8, axis=3)
+    tuned = tune(original, Budget(min_sqnr=60.0), split(calibration=halves))
     assert set(methods(tuned).values()) == {"exact", "kept"}
     assert any("taken back" in note for note in tuned.report.notes)
 

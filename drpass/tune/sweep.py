@@ -40,7 +40,12 @@ class Sweep:
     def gaining(self, key: NodeKey) -> list[Trial]:
         """The trials of a layer that beat what it is in the model that tuning begins with."""
         limit = WORTH_IT * self.reference.get(key, 0.0)
-        return [trial for trial in self.trials.get(key, []) if trial.milliseconds and trial.milliseconds <= limit]
+        return [
+            trial
+            for trial in self.trials.get(key, [])
+            # What the guard computes densely throughout is no gain, whatever the clock said.
+            if trial.milliseconds and trial.milliseconds <= limit and min(trial.remaining_ratios, default=1.0) < 1.0
+        ]
 
 
 def time_layers(subject: Subject, assignment: Assignment, journal: Journal) -> Sweep:
@@ -57,11 +62,14 @@ def sweep(subject: Subject, base: Assignment, found: Sweep, journal: Journal, go
     """Try all settings on all layers, until nothing gains or ``goes_on`` says to stop."""
     able = [key for key, layer in subject.layers.items() if key in found.reference and not layer.obstacle]
     for ladder in ladders(subject.batch):
-        active = able
+        if not able or not goes_on():
+            break
+        active, now = able, _reference_now(subject, base, found, journal, ladder[0])
         for setting in ladder:
             if not active or not goes_on():
                 break
-            times = _times(subject, {**base, **dict.fromkeys(active, setting)}, journal)
+            measured = _times(subject, {**base, **dict.fromkeys(active, setting)}, journal)
+            times = {key: time * found.reference[key] / now[key] for key, time in measured.items() if key in now}
             errors = _errors(subject, dict.fromkeys(active, setting), journal)
             for key in active:
                 found_error = errors[key]
@@ -77,11 +85,20 @@ def sweep(subject: Subject, base: Assignment, found: Sweep, journal: Journal, go
             active = [key for key in active if times.get(key, math.inf) <= WORTH_IT * found.reference[key]]
 
 
-def _times(subject: Subject, assignment: Assignment, journal: Journal) -> dict[NodeKey, float]:
+def _reference_now(
+    subject: Subject, base: Assignment, found: Sweep, journal: Journal, first: ReuseParameters
+) -> dict[NodeKey, float]:
+    """The times of the model that tuning begins with, measured again before a ladder: a machine gets faster and slower
+    as others use it, and only what was timed shortly after each other compares."""
+    again = _times(subject, base, journal, f"before {first.describe()}: ")
+    return {key: again.get(key, reference) for key, reference in found.reference.items()}
+
+
+def _times(subject: Subject, assignment: Assignment, journal: Journal, when: str = "") -> dict[NodeKey, float]:
     def measure() -> dict[str, float]:
         return kernel_times(subject.rewritten(assignment).to_proto(), subject.calls, subject.threads)
 
-    times = journal.once(f"times {describe(assignment)}", measure)
+    times = journal.once(f"{when}times {describe(assignment)}", measure)
     replaced = [key for key, choice in assignment.items() if isinstance(choice, ReuseParameters) and not key[0]]
     return {key: times[key[1]] for key in replaced if key[1] in times}
 
