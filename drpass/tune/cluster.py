@@ -21,8 +21,8 @@ Options = Mapping[NodeKey, Sequence[Option[Choice]]]
 
 #: What clustering is expected to save must be at least this part of the model's time: less is within the noise.
 _WORTH_IT = 0.01
-#: Limits on the error at the outputs for which allocations are made: this many, down to this part of the largest.
-_LIMITS, _SMALLEST_LIMIT = 40, 1e-4
+#: Limits on the error at the outputs for which allocations are made, from that of the least effect to all together.
+_LIMITS = 60
 #: Layers that are given back to find a faster model beyond the last limit that keeps the budget.
 _REPAIRS = 4
 #: Samples that effects are measured on.
@@ -73,8 +73,11 @@ def _options(bench: Workbench, exact: Exact, gaining: Sequence[NodeKey], data: D
 def _largest_kept(bench: Workbench, exact: Exact, options: Options, largest: float) -> Chosen | None:
     """The last of the allocations, in order of their limit, that keeps the budget; by bisection, then repaired."""
     ladder: list[Chosen] = []
+    effects = [option.effect for choices in options.values() for option in choices if option.effect > 0]
+    smallest = min(effects, default=largest)
     for index in range(_LIMITS):
-        chosen = allocate(options, largest * 1.001 * _SMALLEST_LIMIT ** (1 - index / (_LIMITS - 1)))
+        share = index / (_LIMITS - 1)
+        chosen = allocate(options, 1.001 * smallest ** (1 - share) * largest**share)
         if _saved(exact, chosen) > 0 and (not ladder or chosen != ladder[-1]):
             ladder.append(chosen)
     low, high = -1, len(ladder)

@@ -29,8 +29,9 @@ def with_effects(
     subject: Subject, base: Assignment, key: NodeKey, trials: list[Trial], data: Data, journal: Journal
 ) -> list[Trial]:
     """The trials of one layer with their expected effects, from one run with only that layer clustered: the effect of
-    each is taken to be in proportion to its error."""
-    probe = min(trials, key=lambda trial: abs(trial.error - _TYPICAL_ERROR))
+    each is taken to be in proportion to its error. At least one of the trials has clustered something."""
+    clustered = [trial for trial in trials if trial.clustered]
+    probe = min(clustered, key=lambda trial: abs(trial.error - _TYPICAL_ERROR))
     assignment: Assignment = {**base, key: probe.parameters}
 
     def measure() -> float:

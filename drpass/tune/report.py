@@ -28,6 +28,11 @@ class Trial:
     remaining_ratios: tuple[float, ...] = ()
     largest_ratio: float = 0.0
 
+    @property
+    def clustered(self) -> bool:
+        """Whether the guard let any group be clustered."""
+        return min(self.remaining_ratios, default=1.0) < 1.0
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {

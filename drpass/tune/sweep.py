@@ -44,7 +44,7 @@ class Sweep:
             trial
             for trial in self.trials.get(key, [])
             # What the guard computes densely throughout is no gain, whatever the clock said.
-            if trial.milliseconds and trial.milliseconds <= limit and min(trial.remaining_ratios, default=1.0) < 1.0
+            if trial.milliseconds and trial.milliseconds <= limit and trial.clustered
         ]
 
 
