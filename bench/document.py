@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import datetime
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import onnxruntime
+
+from drpass import __version__
+from drpass.benchmark import Machine
 from drpass.errors import DrpassError
 from drpass.files import atomic_output
+
+
+def conditions(script: str, machine: Machine | None) -> str:
+    """When, with which versions, where and by which command figures were measured."""
+    words = [f"{datetime.date.today().isoformat()}, drpass {__version__}, ONNX Runtime {onnxruntime.__version__}"]
+    if machine is not None:
+        words.append(f"{machine.cpu}, {machine.cores} cores, kernels {machine.kernels}")
+    return "; ".join([*words, f"`{shlex.join(['python', script, *sys.argv[1:]])}`"])
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

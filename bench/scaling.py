@@ -9,7 +9,6 @@ weights and real activations, of which the first channels are taken. Needs DRPAS
 from __future__ import annotations
 
 import argparse
-import datetime
 import functools
 import sys
 from collections.abc import Iterator, Sequence
@@ -142,10 +141,7 @@ def report(points: Iterator[Case], threads: Sequence[int]) -> str:
             rewritten = rewrite(case.model, parameters=method).to_proto()
             timings = _timings(case, rewritten, threads)
             lines += [_line(case, method, timing) for timing in timings]
-    machine = this_machine()
-    words = f"{datetime.date.today().isoformat()}; {machine.cpu}, {machine.cores} cores, kernels {machine.kernels}"
-    command = " ".join(["python", "bench/scaling.py", *sys.argv[1:]])
-    return f"{words}; `{command}`\n\n{document.table(_HEADINGS, lines)}"
+    return f"{document.conditions('bench/scaling.py', this_machine())}\n\n{document.table(_HEADINGS, lines)}"
 
 
 def _timings(case: Case, rewritten: onnx.ModelProto, threads: Sequence[int]) -> list[Timing]:
@@ -158,7 +154,6 @@ def _timings(case: Case, rewritten: onnx.ModelProto, threads: Sequence[int]) -> 
 
 def _line(case: Case, method: ReuseParameters, timing: Timing) -> list[str]:
     figures = timing.to_dict()
-    ratio = timing.ratio
     return [
         case.what,
         case.size,
@@ -166,7 +161,7 @@ def _line(case: Case, method: ReuseParameters, timing: Timing) -> list[str]:
         method.describe(),
         f"{figures['original_median_ms']:.2f}",
         f"{figures['rewritten_median_ms']:.2f}",
-        f"{ratio.median:.2f} [{ratio.first:.2f}, {ratio.third:.2f}]",
+        timing.ratio.describe(),
     ]
 
 

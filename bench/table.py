@@ -11,20 +11,16 @@ goals are met), 2 bad input.
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
-import shlex
 import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import document
-import onnxruntime
 from measure import REPOSITORY, Effort, Measured, Workshop, measure
 from rows import Row, load_rows
 
-from drpass import __version__
 from drpass.errors import DrpassError
 
 #: What the rewritten session may take at its peak besides its memo, as a multiple of the original's; ratio on noise.
@@ -100,16 +96,12 @@ def report(measured: Sequence[Measured], missing: Sequence[tuple[Row, str]]) -> 
 
 
 def _conditions(measured: Sequence[Measured]) -> str:
-    command = shlex.join(["python", "bench/table.py", *sys.argv[1:]])
-    words = [f"{datetime.date.today().isoformat()}, drpass {__version__}, ONNX Runtime {onnxruntime.__version__}"]
-    if measured:
-        machine = measured[0].report.machine
-        words.append(f"{machine.cpu}, {machine.cores} cores, kernels {machine.kernels}")
     explained = (
         "Speed-up: time of the untouched model at ORT_ENABLE_ALL over that of the rewritten one, median and quartiles "
         "of runs in alternating order in one process with the same threads. Load: runnable threads before and after."
     )
-    return f"{'; '.join(words)}; `{command}`\n\n{explained}"
+    machine = measured[0].report.machine if measured else None
+    return f"{document.conditions('bench/table.py', machine)}\n\n{explained}"
 
 
 def _speed_lines(one: Measured) -> list[list[str]]:
@@ -124,7 +116,7 @@ def _speed_lines(one: Measured) -> list[list[str]]:
                 str(timing.threads),
                 f"{statistics.median(timing.original_ms):.2f}",
                 f"{statistics.median(timing.rewritten_ms):.2f}",
-                f"{ratio.median:.2f} [{ratio.first:.2f}, {ratio.third:.2f}]",
+                ratio.describe(),
                 f"≥ {one.row.goal:g}: {_verdict(ratio.median >= one.row.goal)}",
                 f"{_load(machine.load_before)}, {_load(machine.load_after)}",
             ]
@@ -140,7 +132,7 @@ def _quality_line(one: Measured) -> list[str]:
         one.row.title,
         one.quality.words,
         f"{limit}: {_verdict(one.quality.good)}",
-        f"{one.noise.median:.2f} [{one.noise.first:.2f}, {one.noise.third:.2f}]",
+        one.noise.describe(),
         _verdict(one.noise.median >= _MIN_NOISE),
         f"{before / 2**20:.0f} → {after / 2**20:.0f}",
         _verdict(after <= _MAX_MEMORY * before + (one.row.rewrite.memo << 20)),

@@ -10,7 +10,6 @@ budget was broken, 2 bad input.
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
 import sys
 from collections.abc import Sequence
@@ -103,15 +102,13 @@ def _against_hand(row: Row, original: Path, tuned: Tuned, workshop: Workshop, th
     hand_set = workshop.rewritten(original, row.rewrite)
     data = _split(row, original, 0).held_out.first(4 * row.batch)
     ratio = bench(hand_set, tuned.result.to_proto(), data, threads=(threads,), runs=20).timings[0].ratio
-    return f"{ratio.median:.2f} [{ratio.first:.2f}, {ratio.third:.2f}]"
+    return ratio.describe()
 
 
 def _line(row: Row, budget: Budget, seed: int, tuned: Tuned, against: str) -> tuple[list[str], bool]:
     report = tuned.report
     speed, held_out = report.speed, report.held_out
-    ratio = "1 (unchanged)"
-    if speed is not None:
-        ratio = f"{speed.ratio.median:.2f} [{speed.ratio.first:.2f}, {speed.ratio.third:.2f}]"
+    ratio = speed.ratio.describe() if speed is not None else "1 (unchanged)"
     findings = "; ".join(finding.describe() for finding in held_out.findings) if held_out else "the original itself"
     line = [
         row.title,
@@ -127,10 +124,7 @@ def _line(row: Row, budget: Budget, seed: int, tuned: Tuned, against: str) -> tu
 
 
 def _report(lines: Sequence[Sequence[str]]) -> str:
-    machine = this_machine()
-    words = f"{datetime.date.today().isoformat()}; {machine.cpu}, {machine.cores} cores, kernels {machine.kernels}"
-    command = " ".join(["python", "bench/tuning.py", *sys.argv[1:]])
-    return f"{words}; `{command}`\n\n{document.table(_HEADINGS, lines)}"
+    return f"{document.conditions('bench/tuning.py', this_machine())}\n\n{document.table(_HEADINGS, lines)}"
 
 
 if __name__ == "__main__":

@@ -54,6 +54,10 @@ class Ratio(NamedTuple):
     first: float
     third: float
 
+    def describe(self) -> str:
+        """``4.72 [4.67, 4.77]``."""
+        return f"{self.median:.2f} [{self.first:.2f}, {self.third:.2f}]"
+
 
 def paired_ratio(original_ms: Sequence[float], other_ms: Sequence[float]) -> Ratio:
     """Of times that were taken in pairs."""

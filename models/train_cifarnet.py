@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from drpass.data.pictures import folder_names, folder_reader, tar_names, tar_reader
+from drpass.data.pictures import folder_names, folder_reader, names_in, tar_reader
 from drpass.data.preprocess import Preprocess
 from drpass.data.selection import labels_of
 from drpass.errors import DrpassError
@@ -46,7 +46,7 @@ def load_part(data: Path, part: str) -> tuple[Images, Labels]:
     """The ``train`` or ``test`` images of a folder, sorted by name; labels are indices of the sorted class folders."""
     archive, folder = data / f"cifar10-{part}.tar.xz", data / part
     if archive.is_file():
-        names = tar_names(archive)
+        names = names_in(archive)
         read = tar_reader(archive, names)
     elif folder.is_dir():
         names = folder_names(folder)

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from operator_models import Case, alike, block, forced_kernels, session
 from test_chains import EXACT, Net
-from test_operator_kernels import convolutions, methods
+from test_operator_kernels import convolutions, matrix_case, matrix_product, methods
 from test_operator_layout import _one_node, _run, blockable, pools
 
 from drpass import runtime
@@ -64,19 +64,10 @@ def test_methods_agree_with_the_reference(case: Case, parameters: dict[str, Any]
 @given(st.data())
 def test_matrix_form_equals_numpy(data: st.DataObject) -> None:
     draw = data.draw
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    lead = draw(st.lists(st.integers(1, 3), max_size=4))
-    rows, inner, outputs = draw(st.integers(1, 200)), draw(st.integers(1, 40)), draw(st.integers(1, 70))
-    transposed = not lead and draw(st.booleans())
-    x = alike(rng, (inner, rows) if transposed else (*lead, rows, inner))
-    case = Case(x, rng.normal(size=(outputs, inner)).astype(np.float32), rng.normal(size=outputs).astype(np.float32))
-    if transposed:
-        case.attributes["trans_a"] = 1
-    shape = [size if draw(st.booleans()) else 1 for size in (*lead, rows, outputs)]
+    case, rng, whole = matrix_case(draw, most_leading=4)
+    shape = [size if draw(st.booleans()) else 1 for size in whole]
     case.addend = rng.normal(size=shape).astype(np.float32)
-    left = (x.T if transposed else x).astype(np.float64)
-    expected = left @ case.weights.T.astype(np.float64) + case.bias + case.addend
-    np.testing.assert_allclose(run(case)[0], expected, rtol=1e-5, atol=case.rounding())
+    np.testing.assert_allclose(run(case)[0], matrix_product(case), rtol=1e-5, atol=case.rounding())
     parameters = draw(methods())
     expected, clusters = reference(case, stats=True, **parameters)
     actual, found = run(case, stats=True, **parameters)

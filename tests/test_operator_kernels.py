@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -114,22 +116,33 @@ def test_thread_counts_give_the_same_bytes(case: Case, parameters: dict) -> None
     assert results[0] == results[1] == results[2]
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_matrix_form_equals_numpy(data: st.DataObject) -> None:
-    draw = data.draw
+def matrix_case(draw: Any, most_leading: int) -> tuple[Case, np.random.Generator, tuple[int, ...]]:
+    """A case of the matrix form without an addend, X transposed in some; what made its numbers; the shape of Y."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    lead = draw(st.lists(st.integers(1, 3), max_size=2))
+    lead = draw(st.lists(st.integers(1, 3), max_size=most_leading))
     rows, inner, outputs = draw(st.integers(1, 200)), draw(st.integers(1, 40)), draw(st.integers(1, 70))
     transposed = not lead and draw(st.booleans())
     x = alike(rng, (inner, rows) if transposed else (*lead, rows, inner))
     case = Case(x, rng.normal(size=(outputs, inner)).astype(np.float32), rng.normal(size=outputs).astype(np.float32))
     if transposed:
         case.attributes["trans_a"] = 1
+    return case, rng, (*lead, rows, outputs)
+
+
+def matrix_product(case: Case) -> np.ndarray:
+    """What a case of the matrix form must give, in double."""
+    left = (case.x.T if "trans_a" in case.attributes else case.x).astype(np.float64)
+    return left @ case.weights.T.astype(np.float64) + case.bias + (0 if case.addend is None else case.addend)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_matrix_form_equals_numpy(data: st.DataObject) -> None:
+    draw = data.draw
+    case, rng, (*_, rows, outputs) = matrix_case(draw, most_leading=2)
     if draw(st.booleans()):
         case.addend = rng.normal(size=(rows, 1) if draw(st.booleans()) else (outputs,)).astype(np.float32)
-    left = (x.T if transposed else x).astype(np.float64)
-    expected = left @ case.weights.T.astype(np.float64) + case.bias + (0 if case.addend is None else case.addend)
+    expected = matrix_product(case)
     parameters = draw(methods())
     reference, clusters = run_with("reference", case, stats=True, **parameters)
     for kernels in runnable_kernel_sets():

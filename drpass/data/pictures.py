@@ -104,12 +104,8 @@ def reader_of(path: Path, names: Iterable[str]) -> ReadPicture:
     return folder_reader(path.parent) if is_picture(path.name) else tar_reader(path, names)
 
 
-def tar_names(path: Path) -> list[str]:
-    """Pictures in a tar archive (plain, gz, bz2 or xz), sorted. Nothing is written to disk."""
-    return list(_tar_sizes(path))
-
-
 def _tar_sizes(path: Path) -> dict[str, int]:
+    """Pictures in a tar archive (plain, gz, bz2 or xz), sorted, and their encoded bytes. Nothing is written to disk."""
     sizes: dict[str, int] = {}
     with _open_tar(path) as archive:
         for member in _picture_members(archive, path):

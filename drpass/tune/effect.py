@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import onnx
-
 from drpass.data import Data
 from drpass.passes import Assignment, NodeKey
+from drpass.tune.budget import Budget
 from drpass.tune.journal import Journal
+from drpass.tune.judgement import judge
 from drpass.tune.report import Trial
 from drpass.tune.subject import Subject
 from drpass.tune.sweep import describe
-from drpass.validation import validate
 
 #: Error of a layer at which its effect is measured, where there is a choice: small enough that the effect is in
 #: proportion to the error, large against rounding.
 _TYPICAL_ERROR = 0.03
-
-
-def output_error(original: onnx.ModelProto, rewritten: onnx.ModelProto, data: Data, threads: int) -> float:
-    """The largest relative rms error of an output."""
-    report = validate(original, rewritten, data, threads=threads)
-    return max((output.errors.rms_rel for output in report.outputs), default=0.0)
 
 
 def with_effects(
@@ -35,7 +28,8 @@ def with_effects(
     assignment: Assignment = {**base, key: probe.parameters}
 
     def measure() -> float:
-        return output_error(subject.model, subject.rewritten(assignment).to_proto(), data, subject.threads)
+        rewritten = subject.rewritten(assignment)
+        return judge(Budget(), subject.model, rewritten, data, threads=subject.threads).output_error
 
     effect = journal.once(f"effect of {describe(assignment)}", measure)
     gain = effect / probe.error if probe.error > 0 else 0.0

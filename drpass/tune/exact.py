@@ -76,16 +76,12 @@ def _give_back(bench: Workbench, found: Exact) -> None:
 
 def by_rule(subject: Subject) -> dict[NodeKey, ReuseParameters | str]:
     """What `rewrite` would do without data."""
-    choices = {key: layer.against_exact or EXACT for key, layer in subject.layers.items()}
     kept = {verdict.key: verdict.reason for verdict in subject.verdicts if not verdict.replaced}
-    return {**choices, **kept, **_normalizations(subject)}
+    return {**wherever_possible(subject), **kept}
 
 
 def wherever_possible(subject: Subject) -> dict[NodeKey, ReuseParameters | str]:
     """Exact operators for all convolutions, whatever is expected."""
     choices = {key: layer.against_exact or EXACT for key, layer in subject.layers.items()}
-    return {**choices, **_normalizations(subject)}
-
-
-def _normalizations(subject: Subject) -> dict[NodeKey, ReuseParameters | str]:
-    return {verdict.key: verdict.reason or EXACT for verdict in subject.verdicts if verdict.op_type == LRN}
+    normalizations = {verdict.key: verdict.reason or EXACT for verdict in subject.verdicts if verdict.op_type == LRN}
+    return {**choices, **normalizations}

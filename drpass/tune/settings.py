@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from drpass.operator.spec import TABLE_TYPES, ReuseParameters, Scope
 
-#: In standard deviations of the running input (DESIGN of the method: 1.2σ is about the coarsest that networks bear).
+#: In standard deviations of the running input; networks bear little more than 1σ.
 STEPS = (2.0, 1.0, 0.5, 0.25, 0.125)
 GRID_LENGTHS = (4, 8, 16)
 LSH_BITS = (8, 12, 16)

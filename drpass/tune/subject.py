@@ -17,7 +17,7 @@ from drpass.passes.gain import reason_against_exact
 from drpass.passes.match import Candidate, find_candidates
 from drpass.plan_file import NodePlan, Plan
 from drpass.profile import named, original_names
-from drpass.rewrite import RewriteResult, rewrite
+from drpass.rewrite import rewrite
 from drpass.shape_inference import infer_shapes
 from drpass.tensors import Feeds
 
@@ -26,12 +26,10 @@ from drpass.tensors import Feeds
 class Layer:
     """A Conv, Gemm or MatMul that can be replaced.
 
-    ``kernels``: what ONNX Runtime's profile of the original may call it; ``against_exact``:
-    why the exact operator is not tried for it, ``obstacle``: why no clustering is; empty where nothing is in the way.
+    ``kernels``: what ONNX Runtime's profile of the original may call it; ``against_exact``: why the exact operator is
+    not tried for it, ``obstacle``: why no clustering is; empty where nothing is in the way.
     """
 
-    key: NodeKey
-    op_type: str
     kernels: tuple[str, ...]
     against_exact: str
     obstacle: str
@@ -76,9 +74,9 @@ class Subject:
         layers = self.layers
         return {v.key: layers[v.key].kernels if v.key in layers else (v.node,) for v in self.verdicts if not v.graph}
 
-    def rewritten(self, assignment: Assignment) -> RewriteResult:
+    def rewritten(self, assignment: Assignment) -> onnx.ModelProto:
         """The model with a choice for every node."""
-        return rewrite(self.model, plan=self.plan(assignment))
+        return rewrite(self.model, plan=self.plan(assignment)).to_proto()
 
     def plan(self, assignment: Assignment, measured: Mapping[NodeKey, Mapping[str, float]] | None = None) -> Plan:
         """The plan that makes these choices; nodes that can't be replaced are named with their reasons."""
@@ -117,8 +115,6 @@ def _layers(model: onnx.ModelProto) -> dict[NodeKey, Layer]:
         if key in layers:
             twice.add(key)
         layers[key] = Layer(
-            key=key,
-            op_type=candidate.node.op_type,
             kernels=kernels,
             against_exact=reason_against_exact(candidate.match),
             obstacle=_obstacle(candidate),

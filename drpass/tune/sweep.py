@@ -96,7 +96,7 @@ def _reference_now(
 
 def _times(subject: Subject, assignment: Assignment, journal: Journal, when: str = "") -> dict[NodeKey, float]:
     def measure() -> dict[str, float]:
-        return kernel_times(subject.rewritten(assignment).to_proto(), subject.calls, subject.threads)
+        return kernel_times(subject.rewritten(assignment), subject.calls, subject.threads)
 
     times = journal.once(f"{when}times {describe(assignment)}", measure)
     replaced = [key for key, choice in assignment.items() if isinstance(choice, ReuseParameters) and not key[0]]

@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import onnx
-
 from drpass.benchmark import Ratio, bench
 from drpass.data import Batch, Data
 from drpass.energy import joules_per_call
@@ -63,10 +61,12 @@ class Workbench:
         """Of the model of an assignment, against that of another (None: against the original)."""
 
         def measure() -> list[list[float]]:
-            reference = self.subject.model if against is None else self.model(against)
+            reference = self.subject.model if against is None else self.subject.rewritten(against)
             runs = min(_PAIRS, max(_FEWEST_PAIRS, int(1000 * _PAIR_SECONDS / (2 * self.subject.call_ms))))
             data = timed_data(self.subject)
-            report = bench(reference, self.model(assignment), data, threads=(self.subject.threads,), runs=runs)
+            report = bench(
+                reference, self.subject.rewritten(assignment), data, threads=(self.subject.threads,), runs=runs
+            )
             return [report.timings[0].original_ms, report.timings[0].rewritten_ms]
 
         name = f"pairs {describe(assignment)} against {'the original' if against is None else describe(against)}"
@@ -75,9 +75,10 @@ class Workbench:
 
     def joules(self, assignment: Assignment) -> tuple[float, float] | None:
         """Of a call of the original and of the model of an assignment, where the machine measures them."""
-        threads, feeds = self.subject.threads, self.subject.feeds[0]
-        sessions = [open_session(proto, threads=threads) for proto in (self.subject.model, self.model(assignment))]
-        before, after = (joules_per_call(functools.partial(run, session, feeds)) for session in sessions)
+        subject = self.subject
+        models = subject.model, subject.rewritten(assignment)
+        sessions = [open_session(model, threads=subject.threads) for model in models]
+        before, after = (joules_per_call(functools.partial(run, session, subject.feeds[0])) for session in sessions)
         return None if before is None or after is None else (before, after)
 
     def judge(self, assignment: Assignment) -> bool:
@@ -88,15 +89,13 @@ class Workbench:
 
         return self.journal.once(f"kept {describe(assignment)}", measure)
 
-    def model(self, assignment: Assignment) -> onnx.ModelProto:
-        """The rewritten model."""
-        return self.subject.rewritten(assignment).to_proto()
-
 
 def judgement(bench: Workbench, budget: Budget, assignment: Assignment, data: Data) -> Judgement:
     """Of the model of an assignment on some data."""
     subject = bench.subject
-    return judge(budget, subject.model, bench.model(assignment), data, metric=bench.metric, threads=subject.threads)
+    return judge(
+        budget, subject.model, subject.rewritten(assignment), data, metric=bench.metric, threads=subject.threads
+    )
 
 
 def speed_of(before: list[float], after: list[float]) -> Speed:
