@@ -28,9 +28,13 @@ PROVIDERS: dict[Provider, list[str]] = {
 
 
 def open_session(
-    model: Model, provider: Provider = "cpu", threads: int | None = None, profile: str | None = None
+    model: Model,
+    provider: Provider = "cpu",
+    threads: int | None = None,
+    profile: str | None = None,
+    optimized: bool = True,
 ) -> ort.InferenceSession:
-    """A session with the operator library, at all graph optimisations.
+    """A session with the operator library, at all graph optimisations unless it is not to be ``optimized``.
 
     ``threads``: of one operator; None: ONNX Runtime's choice. ``profile``: start of the path of a profile to write.
     Raises DrpassError if the model can't be loaded or the provider can't be had.
@@ -42,6 +46,8 @@ def open_session(
     options = runtime.session_options(threads)
     # Sessions that are run in turn must not disturb each other: idle threads sleep once a run has ended.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if not optimized:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = profile

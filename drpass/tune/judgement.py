@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,10 @@ from drpass.ranking import are_scores
 from drpass.tensors import Array, Feeds, output_specs
 from drpass.tune.budget import Budget
 from drpass.tune.metric import Metric
+from drpass.tune.rounding import rounding_limit
 from drpass.validation import OutputResult, ValidationReport, validate
 from drpass.validation.classes import ClassMeter
 
-#: Rounding of float operators, as max |d| / max |r| of an output: what "no error" leaves. Exact operators stay below
-#: 5e-6 in one layer (docs/operator.md). After all layers of VGG-16 it was 1.3e-5 on 40 pictures (on 16
-#: 4.8e-6, and 4.9e-6 without Winograd's filtering), and more on others: this is too little there.
-_ROUNDING = 2e-5
 #: Shares are fractions of counts: a difference below this is of their binary form only.
 _SLIVER = 1e-12
 #: Standard normal quantile of a 95 % interval.
@@ -97,6 +94,8 @@ def judge(
     kept_outputs = _Outputs()
     observe = None if budget.max_metric_loss is None else kept_outputs.add
     report = validate(original, rewritten, data, threads=threads, peak=budget.peak, observe=observe)
+    if budget.max_rel == 0:
+        budget = replace(budget, max_rel=rounding_limit(original, data, threads))
     findings = [*_of_classes(budget, report), *_of_errors(budget, report)]
     if metric is not None and budget.max_metric_loss is not None:
         loss = kept_outputs.loss(metric)
@@ -169,7 +168,7 @@ def _of_errors(budget: Budget, report: ValidationReport) -> Iterator[Finding]:
     if budget.max_rel is not None:
         output = max(report.outputs, key=lambda output: output.errors.max_rel)
         what = _named("largest error relative to the largest value", output, report)
-        yield _finding(what, output.errors.max_rel, budget.max_rel or _ROUNDING, n)
+        yield _finding(what, output.errors.max_rel, budget.max_rel, n)
 
 
 def _psnr(output: OutputResult) -> float:
