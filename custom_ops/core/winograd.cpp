@@ -20,6 +20,10 @@ constexpr int64_t kProductBytes = 384 * 1024;
 constexpr int64_t kChannels = 64;
 // Panels of a task, as many as the widest micro-kernel takes.
 constexpr int64_t kTaskPanels = 2;
+// Blocks of tiles whose images are copied from and to planes at a time: those of a small layer stay in L2.
+constexpr int64_t kCopiedBlocks = 2;
+// With at least as many groups of such images each is a task from planes to planes.
+constexpr int64_t kPartsToSpread = 4;
 // Tiles whose inputs are transformed in one task.
 constexpr int64_t kInputTiles = 8;
 
@@ -85,26 +89,47 @@ class Winograd {
     block_tiles_ = std::clamp<int64_t>(kept, 12, task_tiles_);
   }
 
-  // Images that are converted from or to planes are worked on a few at a time, to keep the copies small.
+  // Images that are converted from or to planes are worked on a few at a time, so that the copies stay in the caches.
   void run() {
     if (share_) transform_all_weights();
     const bool converts = g_.x_layout == Layout::planes || g_.y_layout == Layout::planes;
-    const int64_t images = converts ? std::min(instance_.images, divide_up(8 * block_tiles_, tiles_)) : instance_.images;
+    const int64_t all = instance_.images;
+    const int64_t images = converts ? std::min(all, divide_up(kCopiedBlocks * block_tiles_, tiles_)) : all;
+    const int64_t parts = divide_up(all, images);
+    const auto run_part = [&](Winograd& on, int64_t part) {
+      on.run_images(part * images, std::min(images, all - part * images));
+    };
+    if (!share_ || images == 1 || parts < kPartsToSpread) {
+      for (int64_t part = 0; part < parts; ++part) run_part(*this, part);
+      return;
+    }
+    executor_.run(parts, [&](size_t part) {
+      SerialExecutor serial;
+      Winograd own(*this, serial);
+      run_part(own, static_cast<int64_t>(part));
+    });
+  }
+
+ private:
+  // The same on another executor, with these transformed weights.
+  Winograd(const Winograd& other, Executor& executor)
+      : Winograd(other.call_, other.instance_, other.group_, other.form_, other.dense_, executor) {
+    weights_ = other.weights_;
+  }
+
+  void run_images(int64_t first, int64_t images) {
+    first_ = first;
     if (g_.x_layout == Layout::planes)
       x_ = Scratch<float>(call_.memory, images * g_.blocks() * g_.pixels() * kPanel);
     if (g_.y_layout == Layout::planes)
       y_ = Scratch<float>(call_.memory, images * g_.panels() * g_.output_pixels() * kPanel);
-    for (first_ = 0; first_ < instance_.images; first_ += images) {
-      const int64_t here = std::min(images, instance_.images - first_);
-      if (x_.size()) read_planes(here);
-      const std::vector<int32_t> tiles = uses_memo() ? recall(here * tiles_) : all_tiles(here * tiles_);
-      share_ ? run_tile_blocks(tiles) : run_panels(tiles);
-      if (uses_memo()) remember(tiles);
-      if (y_.size()) write_planes(here);
-    }
+    if (x_.size()) read_planes(images);
+    const std::vector<int32_t> tiles = uses_memo() ? recall(images * tiles_) : all_tiles(images * tiles_);
+    share_ ? run_tile_blocks(tiles) : run_panels(tiles);
+    if (uses_memo()) remember(tiles);
+    if (y_.size()) write_planes(images);
   }
 
- private:
   // Tasks are blocks of tiles, at least a few where there are as many tiles.
   void run_tile_blocks(const std::vector<int32_t>& tiles) {
     const int64_t all = static_cast<int64_t>(tiles.size());
@@ -323,6 +348,7 @@ class Winograd {
   void transform_all_weights() {
     const int64_t depth = g_.group_channels(), stride = weight_stride(depth);
     shared_ = Scratch<float>(call_.memory, divide_up(g_.panels(), kTaskPanels) * form_.points() * stride);
+    weights_ = shared_.data();
     executor_.run(g_.panels(), [&](size_t task) {
       const int64_t panel = static_cast<int64_t>(task);
       transform_weights(panel, 0, depth, shared_weights(panel), stride);
@@ -332,7 +358,7 @@ class Winograd {
   // Point 0 of a panel: those of a task lie side by side.
   float* shared_weights(int64_t panel) {
     const int64_t depth = g_.group_channels();
-    return shared_.data() + panel / kTaskPanels * form_.points() * weight_stride(depth) +
+    return weights_ + panel / kTaskPanels * form_.points() * weight_stride(depth) +
            panel % kTaskPanels * depth * kPanel;
   }
 
@@ -409,6 +435,7 @@ class Winograd {
   int64_t task_tiles_, block_tiles_;
   int64_t first_ = 0;  // image of the instance that is at the start of the copies
   Scratch<float> bias_, x_, y_, shared_;
+  float* weights_ = nullptr;  // transformed, where tasks share them
   std::vector<Hash128> keys_;  // of all tiles, where the memo is used
 };
 

@@ -6,11 +6,12 @@
 
 constexpr int kPanelVectors = static_cast<int>(kPanel) / kLanes;
 
+#include "core/kernels/inl/layout.h"
+
 #include "core/kernels/inl/epilogue.h"
 
 #include "core/kernels/inl/dense.h"
 #include "core/kernels/inl/hash.h"
-#include "core/kernels/inl/layout.h"
 #include "core/kernels/inl/lrn.h"
 #include "core/kernels/inl/pool.h"
 #include "core/kernels/inl/sums.h"

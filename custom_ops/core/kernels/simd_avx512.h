@@ -61,7 +61,31 @@ inline I mix_bits(I state, I value, uint32_t factor) {
 }
 inline void store_bits(uint32_t* p, I a) { _mm512_storeu_si512(p, a); }
 
-#include "core/kernels/transpose_x86.h"
+// target[j * target_ld + i] = source[i * source_ld + j] for kSquare x kSquare values.
+constexpr int kSquare = 16;
+inline void transpose(const float* source, int64_t source_ld, float* target, int64_t target_ld) {
+  __m512 r[16], t[16];
+  for (int i = 0; i < 16; ++i) r[i] = load(source + i * source_ld);
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4)  // lane l of r[i + c] is column 4 * l + c of rows i to i + 3
+    for (int c = 0; c < 4; ++c) {
+      const __m512d first = _mm512_castps_pd(t[i + c / 2]), second = _mm512_castps_pd(t[i + 2 + c / 2]);
+      r[i + c] = _mm512_castpd_ps(c % 2 ? _mm512_unpackhi_pd(first, second) : _mm512_unpacklo_pd(first, second));
+    }
+  for (int c = 0; c < 4; ++c) {
+    const __m512 even_low = _mm512_shuffle_f32x4(r[c], r[4 + c], 0x88);
+    const __m512 odd_low = _mm512_shuffle_f32x4(r[c], r[4 + c], 0xDD);
+    const __m512 even_high = _mm512_shuffle_f32x4(r[8 + c], r[12 + c], 0x88);
+    const __m512 odd_high = _mm512_shuffle_f32x4(r[8 + c], r[12 + c], 0xDD);
+    store(target + c * target_ld, _mm512_shuffle_f32x4(even_low, even_high, 0x88));
+    store(target + (4 + c) * target_ld, _mm512_shuffle_f32x4(odd_low, odd_high, 0x88));
+    store(target + (8 + c) * target_ld, _mm512_shuffle_f32x4(even_low, even_high, 0xDD));
+    store(target + (12 + c) * target_ld, _mm512_shuffle_f32x4(odd_low, odd_high, 0xDD));
+  }
+}
 
 }  // namespace avx512
 }  // namespace drpass

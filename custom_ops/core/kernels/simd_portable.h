@@ -106,10 +106,11 @@ inline I mix_bits(I state, I value, uint32_t factor) {
 }
 inline void store_bits(uint32_t* p, I a) { std::memcpy(p, a.v, sizeof a.v); }
 
-// target[j * target_ld + i] = source[i * source_ld + j] for 8 x 8 values.
-inline void transpose8(const float* source, int64_t source_ld, float* target, int64_t target_ld) {
-  for (int i = 0; i < 8; ++i)
-    for (int j = 0; j < 8; ++j) target[j * target_ld + i] = source[i * source_ld + j];
+// target[j * target_ld + i] = source[i * source_ld + j] for kSquare x kSquare values.
+constexpr int kSquare = 8;
+inline void transpose(const float* source, int64_t source_ld, float* target, int64_t target_ld) {
+  for (int i = 0; i < kSquare; ++i)
+    for (int j = 0; j < kSquare; ++j) target[j * target_ld + i] = source[i * source_ld + j];
 }
 
 }  // namespace portable

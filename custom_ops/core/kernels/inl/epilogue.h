@@ -41,12 +41,17 @@ static void epilogue_rows(const Epilogue& e, int64_t panel) {
   }
 }
 
-// Outputs [first, first + 8) of a panel where the pixels of an output are neighbours in Y.
+// Outputs [first, first + kSquare) of a panel where the pixels of an output are neighbours in Y.
 static void epilogue_planes(const Epilogue& e, int64_t first) {
-  float lines[8][kTile + kMinimumPlane];
-  int64_t i = 0;
-  for (; i + 8 <= e.pixels; i += 8) transpose8(e.acc + i * e.ld + first, e.ld, &lines[0][i], kTile + kMinimumPlane);
-  const int64_t count = e.outputs - first < 8 ? e.outputs - first : 8;
+  constexpr int64_t kLine = kTile + kMinimumPlane;
+  alignas(64) float lines[kSquare][kLine];
+  const int64_t count = e.outputs - first < kSquare ? e.outputs - first : kSquare;
+  // So many short pieces of Y are too many for the prefetchers of CPUs.
+  for (int64_t j = 0; j < count; ++j)
+    for (int64_t k = 0; k < e.pixels; k += kPanel) __builtin_prefetch(e.y + (first + j) * e.y_channel + k, 1);
+  int64_t i = cover_pixels(e.pixels, [&](int64_t at) {
+    transpose(e.acc + at * e.ld + first, e.ld, &lines[0][at], kLine);
+  });
   for (; i < e.pixels; ++i)
     for (int64_t j = 0; j < count; ++j) lines[j][i] = e.acc[i * e.ld + first + j];
   const F a = set(e.params[0]), b = set(e.params[1]);
@@ -57,21 +62,25 @@ static void epilogue_planes(const Epilogue& e, int64_t first) {
     // Whole vectors of the line: what lies past `pixels` is initialised here and not written out.
     for (int64_t k = e.pixels; k % kLanes; ++k) line[k] = 0.0f;
     const float* addend = e.addend ? e.addend + m / kPanel * e.addend_panel + m % kPanel * e.addend_channel : nullptr;
-    if (e.bias)
+    if (addend) {
       for (int64_t k = 0; k < e.pixels; k += kLanes) store(line + k, add(load(line + k), bias));
-    if (addend)
       for (int64_t k = 0; k < e.pixels; ++k) line[k] += addend[e.addend_pixel[k]];
+    }
+    const auto finished = [&](int64_t k) {
+      const F x = load(line + k);
+      return activate_lanes(addend ? x : add(x, bias), e.activation, a, b);
+    };
     float* y = e.y + m * e.y_channel;
     int64_t k = 0;
-    for (; k + kLanes <= e.pixels; k += kLanes) store(y + k, activate_lanes(load(line + k), e.activation, a, b));
-    if (k < e.pixels) store(line + k, activate_lanes(load(line + k), e.activation, a, b));
+    for (; k + kLanes <= e.pixels; k += kLanes) store(y + k, finished(k));
+    if (k < e.pixels) store(line + k, finished(k));
     for (; k < e.pixels; ++k) y[k] = line[k];
   }
 }
 
 static void epilogue(const Epilogue& e) {
   if (!e.y_rows)
-    for (int64_t m = 0; m < e.outputs; m += 8) epilogue_planes(e, m);
+    for (int64_t m = 0; m < e.outputs; m += kSquare) epilogue_planes(e, m);
   else
     for (int64_t panel = 0; panel * kPanel < e.outputs; ++panel) epilogue_rows(e, panel);
 }

@@ -116,14 +116,21 @@ static inline void transform_output(const F* x, F* y) {
   }
 }
 
+// A window of which rows[i] is row i and only columns [left, right) are in the image: the others are zero, and so is what
+// they become.
 template <int kPairs>
-static void winograd_window(const float* x, int64_t row_stride, float* v, int64_t point_stride) {
+static void winograd_window(const float* const* rows, int64_t at, int64_t left, int64_t right, float* v,
+                            int64_t point_stride) {
   constexpr int n = 2 * kPairs + 2;
   F d[n][n];
   DRPASS_UNROLL for (int j = 0; j < n; ++j) {
     F column[n];
-    DRPASS_UNROLL for (int i = 0; i < n; ++i) column[i] = load(x + i * row_stride + j * kPanel);
-    transform_input<kPairs>(column);
+    if (j >= left && j < right) {
+      DRPASS_UNROLL for (int i = 0; i < n; ++i) column[i] = load(rows[i] + at + j * kPanel);
+      transform_input<kPairs>(column);
+    } else {
+      DRPASS_UNROLL for (int i = 0; i < n; ++i) column[i] = set(0.0f);
+    }
     DRPASS_UNROLL for (int i = 0; i < n; ++i) d[i][j] = column[i];
   }
   DRPASS_UNROLL for (int i = 0; i < n; ++i) {
@@ -135,21 +142,13 @@ static void winograd_window(const float* x, int64_t row_stride, float* v, int64_
 template <int kPairs>
 static void winograd_input_of(const WinogradInput& b) {
   constexpr int n = 2 * kPairs + 2;
-  const bool inside = b.top == 0 && b.left == 0 && b.bottom == n && b.right == n;
-  float room[n * n * kPanel];
-  if (!inside)
-    for (float& value : room) value = 0.0f;
+  static const float zeros[n * kPanel] = {};
   for (int64_t block = 0; block < b.blocks; ++block) {
-    const float* x = b.x + block * b.x_block;
-    int64_t row_stride = b.row_stride;
-    if (!inside) {
-      for (int64_t i = b.top; i < b.bottom; ++i)
-        for (int64_t k = b.left * kPanel; k < b.right * kPanel; ++k) room[i * n * kPanel + k] = x[i * row_stride + k];
-      x = room;
-      row_stride = n * kPanel;
-    }
-    for (int v = 0; v < kPanelVectors; ++v)
-      winograd_window<kPairs>(x + v * kLanes, row_stride, b.v + block * b.v_block + v * kLanes, b.point_stride);
+    const float* rows[n];
+    for (int64_t i = 0; i < n; ++i)
+      rows[i] = i >= b.top && i < b.bottom ? b.x + block * b.x_block + i * b.row_stride : zeros;
+    for (int64_t lane = 0; lane < kPanel; lane += kLanes)
+      winograd_window<kPairs>(rows, lane, b.left, b.right, b.v + block * b.v_block + lane, b.point_stride);
   }
 }
 
