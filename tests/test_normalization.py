@@ -109,7 +109,7 @@ def test_selection_and_type_are_reasons_to_keep_it() -> None:
     assert verdict(lrn_model(), op_types=["Conv"]) == "kept: op type LRN not chosen"
     assert verdict(lrn_model(), exclude=["no*"]) == "kept: excluded by the user"
     double = lrn_model(onnx.TensorProto.DOUBLE)
-    assert verdict(double) == "kept: unsupported type (double; only float32 is supported)"
+    assert verdict(double) == "kept: unsupported type (double; only float32 and float16 are supported)"
 
 
 def test_lrn_in_a_function_is_kept() -> None:

@@ -3,6 +3,7 @@
 #include <mutex>
 
 #include "ort/deep_reuse_gemm.h"
+#include "ort/half.h"
 #include "ort/lrn.h"
 #include "ort/pool.h"
 #ifdef DRPASS_CUDA
@@ -26,11 +27,17 @@ DRPASS_EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* optio
     static const drpass::DeepReuseGemmOp deep_reuse_gemm;
     static const drpass::LrnOp lrn;
     static const drpass::PoolOp pool;
+    static const drpass::HalfDeepReuseGemmOp half_deep_reuse_gemm;
+    static const drpass::HalfLrnOp half_lrn;
+    static const drpass::HalfPoolOp half_pool;
     static Ort::CustomOpDomain domain = [] {
       Ort::CustomOpDomain made("ai.drpass");
       made.Add(&deep_reuse_gemm);
       made.Add(&lrn);
       made.Add(&pool);
+      made.Add(&half_deep_reuse_gemm);
+      made.Add(&half_lrn);
+      made.Add(&half_pool);
 #ifdef DRPASS_CUDA
       static const drpass::CudaDeepReuseGemmOp cuda_deep_reuse_gemm;
       static const drpass::CudaLrnOp cuda_lrn;

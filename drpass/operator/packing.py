@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,23 +15,27 @@ import numpy.typing as npt
 #: Output channels in a panel: one register of AVX-512, two of AVX2, four of 128 bits.
 PANEL = 16
 
-Array = npt.NDArray[np.float32]
+#: Of float32 or float16.
+Array = npt.NDArray[Any]
 
 
 def pack_weights(weights: npt.ArrayLike, group: int = 1) -> Array:
-    """Pack ``weights`` [M, Cg, \\*kernel] (the matrix form has no kernel axes) as float32 [group, P, T, Cg, 16].
+    """Pack ``weights`` [M, Cg, \\*kernel] (the matrix form has no kernel axes) as [group, P, T, Cg, 16] of float16
+    where they are of that, else of float32.
 
     Entry [g, p, t, c, j] is the weight of output channel g·Mg + 16·p + j for input channel c of its group and kernel
     tap t; it is zero where 16·p + j ≥ Mg. Mg = M / group, P = ceil(Mg / 16), T = product of the kernel.
 
     Raises ValueError if ``weights`` has fewer than two axes or ``group`` does not divide M.
     """
-    array = np.asarray(weights, dtype=np.float32)
+    array = np.asarray(weights)
+    if array.dtype != np.float16:
+        array = array.astype(np.float32, copy=False)
     if array.ndim < 2:
         raise ValueError(f"weights need the axes [M, Cg, *kernel], not the shape {array.shape}")
     inputs, taps, per_group = array.shape[1], math.prod(array.shape[2:]), _per_group(array.shape[0], group)
     # One copy only: weights can be a large part of memory.
-    packed = np.zeros(packed_shape(array.shape, group), np.float32)
+    packed = np.zeros(packed_shape(array.shape, group), array.dtype)
     rows = array.reshape(group, per_group, inputs, taps)
     full, rest = divmod(per_group, PANEL)
     panels = rows[:, : full * PANEL].reshape(group, full, PANEL, inputs, taps)
@@ -46,7 +51,7 @@ def packed_shape(shape: Sequence[int], group: int = 1) -> tuple[int, ...]:
 
 
 def unpack_weights(packed: Array, output_channels: int, kernel_shape: Sequence[int] | None) -> Array:
-    """The inverse of `pack_weights`: float32 [M, Cg, \\*kernel_shape]; ``None`` (the matrix form) gives [M, Cg].
+    """The inverse of `pack_weights`: [M, Cg, \\*kernel_shape]; ``None`` (the matrix form) gives [M, Cg].
 
     Raises ValueError if ``packed`` is not a packing of ``output_channels`` channels with that kernel.
     """

@@ -34,6 +34,9 @@ _DOC = """A convolution (with kernel_shape) or matrix product with constant weig
 optional activation, computed by deep reuse: similar sub-vectors share one centroid and its products."""
 
 
+_T = ("T", ["tensor(float)", "tensor(float16)"], "the type of all tensors but the statistics")
+
+
 def register() -> None:
     """Make the schemas known to the ``onnx`` package in this process; a second call does nothing."""
     schemas = ((OP_TYPE, _schema, _infer), (LRN, _lrn_schema, _infer_same), (POOL, _pool_schema, _infer_pool))
@@ -61,7 +64,7 @@ def _schema() -> defs.OpSchema:
             parameter("Y", "T", "[N, M, *spatial] (or in NCHW16c), or [..., R, M] in the matrix form"),
             parameter("stats", "I", "clusters [S, group, G]; -1 where dense", param_option=_Option.Optional),
         ],
-        type_constraints=[("T", ["tensor(float)"], "float32 only"), ("I", ["tensor(int64)"], "counts")],
+        type_constraints=[_T, ("I", ["tensor(int64)"], "counts")],
         attributes=_attributes(),
     )
 
@@ -98,7 +101,7 @@ def _pool_schema() -> defs.OpSchema:
 def _one_tensor_schema(
     name: str, doc: str, shapes: tuple[str, str], *attributes: defs.OpSchema.Attribute
 ) -> defs.OpSchema:
-    """An operator of one float tensor in and one out; ``shapes`` describes X and Y."""
+    """An operator of one tensor in and one out; ``shapes`` describes X and Y."""
     return _OpSchema(
         name,
         DOMAIN,
@@ -106,7 +109,7 @@ def _one_tensor_schema(
         doc,
         inputs=[_OpSchema.FormalParameter("X", "T", shapes[0])],
         outputs=[_OpSchema.FormalParameter("Y", "T", shapes[1])],
-        type_constraints=[("T", ["tensor(float)"], "float32 only")],
+        type_constraints=[_T],
         attributes=list(attributes),
     )
 
@@ -122,11 +125,11 @@ def _infer_pool(context: onnx.shape_inference.InferenceContext) -> None:
         output = infer_pool(attributes, _input_shape(context, 0))
     except ShapeError as error:
         raise onnx.shape_inference.InferenceError(f"{POOL} {context.get_display_name()}: {error}") from error
-    context.set_output_type(0, _tensor_type(TensorProto.FLOAT, output))
+    _set_type_of_inputs(context, output)
 
 
 def _infer_same(context: onnx.shape_inference.InferenceContext) -> None:
-    context.set_output_type(0, _tensor_type(TensorProto.FLOAT, _input_shape(context, 0)))
+    _set_type_of_inputs(context, _input_shape(context, 0))
 
 
 def _attributes() -> list[defs.OpSchema.Attribute]:
@@ -153,7 +156,7 @@ def _infer(context: onnx.shape_inference.InferenceContext) -> None:
         output, stats = infer(attributes, *shapes)
     except ShapeError as error:
         raise onnx.shape_inference.InferenceError(f"{OP_TYPE} {context.get_display_name()}: {error}") from error
-    context.set_output_type(0, _tensor_type(TensorProto.FLOAT, output))
+    _set_type_of_inputs(context, output)
     if context.get_num_outputs() > 1:
         context.set_output_type(1, _tensor_type(TensorProto.INT64, stats))
 
@@ -182,6 +185,14 @@ def _check_names(attributes: dict[str, object], choices: dict[str, tuple[str, ..
         if not isinstance(value, bytes) or value.decode(errors="replace") not in allowed:
             shown = value.decode(errors="replace") if isinstance(value, bytes) else value
             raise ShapeError(f"{name} must be one of {', '.join(allowed)}, not '{shown}'")
+
+
+def _set_type_of_inputs(context: onnx.shape_inference.InferenceContext, shape: list[Dim] | None) -> None:
+    """Give the first output this shape and the type of the inputs, where one of them is known."""
+    known = [context.get_input_type(i) for i in range(context.get_num_inputs()) if context.has_input(i)]
+    elements = [kind.tensor_type.elem_type for kind in known if kind is not None and kind.tensor_type.elem_type]
+    if elements:
+        context.set_output_type(0, _tensor_type(elements[0], shape))
 
 
 def _input_shape(context: onnx.shape_inference.InferenceContext, index: int) -> list[Dim] | None:

@@ -89,7 +89,7 @@ class Workshop:
         transposed = bool(attribute(node, "trans_a", 0))
         if transposed or (bias is not None and rank == 2):
             if bias is None and place.opset < _NEW_CLIP:
-                bias = self._constant(place, node, "zero", np.zeros(1, np.float32))
+                bias = self._constant(place, node, "zero", np.zeros(1, self._dtype(node)))
             inputs = [_x(node), self._weights(node, place, transposed=False), *([bias] if bias else [])]
             attributes = {"transA": 1, "transB": 1} if transposed else {"transB": 1}
             return [ir.node("Gemm", inputs, attributes)]
@@ -125,13 +125,11 @@ class Workshop:
         return ir.node("Clip", inputs)
 
     def _limit(self, place: Place, node: ir.Node, name: str, limits: dict[str, float]) -> ir.Value | None:
-        return self._constant(place, node, name, np.float32(limits[name])) if name in limits else None
+        return self._constant(place, node, name, self._dtype(node).type(limits[name])) if name in limits else None
 
     def _weights(self, node: ir.Node, place: Place, *, transposed: bool) -> ir.Value:
         """The weights [M, Cg, \\*kernel], bit by bit as they were packed; ``transposed``: [K, M]."""
-        packed = input_of(node, W)
-        if packed is None:
-            raise Kept("it has no weights")
+        packed = _w(node)
         kernel, channels = attribute(node, "kernel_shape", ()), attribute(node, "output_channels", 0)
         key = (id(place.graph), packed, channels, kernel, transposed)
         if key not in self._unpacked:
@@ -140,9 +138,11 @@ class Workshop:
             self._unpacked[key] = add_constant(place, weights, name, node)
         return self._unpacked[key]
 
-    def _constant(
-        self, place: Place, node: ir.Node, name: str, array: npt.NDArray[np.float32] | np.float32
-    ) -> ir.Value:
+    def _dtype(self, node: ir.Node) -> np.dtype[Any]:
+        """Of the weights, and so of all."""
+        return float_tensor(_w(node), "weights").dtype.numpy()
+
+    def _constant(self, place: Place, node: ir.Node, name: str, array: npt.NDArray[Any] | np.floating[Any]) -> ir.Value:
         return add_constant(place, np.asarray(array), self.names.unique(f"{node.outputs[0].name}_{name}"), node)
 
     def _name(self, nodes: list[ir.Node], old: ir.Node) -> None:
@@ -177,7 +177,7 @@ def _unpacked(
         forget(data)
         return np.ascontiguousarray(weights.T) if transposed else weights
 
-    return deferred(unpack, shape[::-1] if transposed else shape)
+    return deferred(unpack, shape[::-1] if transposed else shape, ir.DataType(tensor.dtype))
 
 
 _STATISTICS = "its statistics are read, which no ONNX operator gives"
@@ -208,6 +208,13 @@ def _x(node: ir.Node) -> ir.Value:
     if x is None:
         raise Kept("an input is missing")
     return x
+
+
+def _w(node: ir.Node) -> ir.Value:
+    weights = input_of(node, W)
+    if weights is None:
+        raise Kept("it has no weights")
+    return weights
 
 
 def _is_zero(bias: ir.Value) -> bool:

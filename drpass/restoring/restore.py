@@ -14,6 +14,7 @@ from drpass.errors import DrpassError
 from drpass.model_check import fault, require_valid
 from drpass.operator.spec import DOMAIN, OP_TYPE, ReuseParameters, X
 from drpass.passes import legacy_inputs
+from drpass.passes.declare_types import type_of
 from drpass.passes.places import Names, Place, drop_unused, label, places
 from drpass.replay import METADATA_KEY, parameters_of
 from drpass.restoring.blocks import Channels, find_blocks, unblock
@@ -154,17 +155,18 @@ def _substitute(place: Place, old: ir.Node, new: list[ir.Node], names: Names) ->
     """Put the operators in the place of the node; the first gets its metadata, the last its output."""
     sources = {value for value in old.inputs if value is not None}
     y, result = old.outputs[0], new[-1].outputs[0]
+    declared = type_of(old) if place.in_function else None
     new[0].doc_string = old.doc_string
     new[0].metadata_props.update({key: text for key, text in old.metadata_props.items() if key != METADATA_KEY})
     result.doc_string = y.doc_string
     result.metadata_props.update(y.metadata_props)
     ir.convenience.replace_nodes_and_values(place.graph, old, [old], new, [y], [result])
-    if place.in_function:
-        _drop_cast(place, result, names)
+    if declared is not None:
+        _drop_cast(place, result, declared, names)
     drop_unused(sources, names)
 
 
-def _drop_cast(place: Place, value: ir.Value, names: Names) -> None:
+def _drop_cast(place: Place, value: ir.Value, dtype: ir.DataType, names: Names) -> None:
     """Take back what `drpass.passes.declare_types` had to say about the type of the value."""
     uses = list(value.uses())
     if len(uses) != 1 or value.is_graph_output():
@@ -172,7 +174,7 @@ def _drop_cast(place: Place, value: ir.Value, names: Names) -> None:
     cast = uses[0].node
     if cast.op_type != "Cast" or cast.domain or cast.graph is not place.graph:
         return
-    if "to" not in cast.attributes or cast.attributes["to"].value != ir.DataType.FLOAT.value:
+    if "to" not in cast.attributes or cast.attributes["to"].value != dtype.value:
         return
     declared = cast.outputs[0]
     names.release(value.name)

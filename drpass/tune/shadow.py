@@ -108,13 +108,15 @@ def _add(
     reuse = reuse_node(candidate, match, setting, names, packed, outputs=2)
     reuse.name = None
     result, (shadow, clusters) = candidate.node.outputs[0], reuse.outputs
-    difference = ir.node("Sub", [shadow, result])
+    # Sums of squares leave the range of float16 soon.
+    casts = [ir.node("Cast", [value], {"to": ir.DataType.FLOAT.value}) for value in (shadow, result)]
+    difference = ir.node("Sub", [cast.outputs[0] for cast in casts])
     squares = ir.node("ReduceSumSquare", difference.outputs, {"keepdims": 0})
-    reference = ir.node("ReduceSumSquare", [result], {"keepdims": 0})
+    reference = ir.node("ReduceSumSquare", casts[1].outputs, {"keepdims": 0})
     size = ir.node("Size", [match.x])
-    graph.insert_after(candidate.node, [reuse, difference, squares, reference, size])
+    graph.insert_after(candidate.node, [reuse, *casts, difference, squares, reference, size])
     figures = [squares.outputs[0], reference.outputs[0], size.outputs[0], clusters]
-    for value in (shadow, difference.outputs[0], *figures):
+    for value in (shadow, *(cast.outputs[0] for cast in casts), difference.outputs[0], *figures):
         value.name = names.unique("drpass_shadow")
     for value, dtype in zip(figures, (ir.DataType.FLOAT, ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.INT64)):
         value.type = ir.TensorType(dtype)

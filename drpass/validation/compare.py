@@ -126,7 +126,7 @@ def _exposing(model: Model, values: dict[str, _Layer]) -> onnx.ModelProto:
     """A copy in memory with these values as more outputs."""
     proto = _proto(model)
     proto.graph.output.extend(
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        onnx.ValueInfoProto(name=name)  # ONNX Runtime knows its type
         for name, layer in values.items()
         if not layer.is_output
     )
