@@ -206,6 +206,27 @@ def test_node_that_is_quicker_as_it_was_is_given_back(original: Path, monkeypatc
     assert "quicker" in tuned.report.layers[0].reason
 
 
+def test_node_that_was_quicker_once_by_luck_is_not_given_back(original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def price(node: onnx.NodeProto) -> float:
+        return 12.0 if node.domain == DOMAIN and node.name == "first" else exact_is_quickest(node)
+
+    clock, trials = FakeClock(price, monkeypatch), []
+
+    def bench(left: onnx.ModelProto, right: onnx.ModelProto, data: Data, **options: Any) -> Any:
+        """The first trial against an exact model looks quick; any other finds all models alike but the original."""
+        clock.count()
+        against_exact = any(node.domain == DOMAIN for node in left.graph.node)
+        lucky = against_exact and not trials
+        trials.extend([right] if against_exact else [])
+        after = 6.0 if lucky else 12.0
+        return type("Report", (), {"timings": [Timing(1, [12.0 if against_exact else 24.0] * 5, [after] * 5)]})
+
+    monkeypatch.setattr(workbench, "bench", bench)
+    tuned = tune(original, Budget(min_sqnr=1.0))
+    assert methods(tuned)["first"] == "exact"
+    assert len(trials) > 1
+
+
 def test_clustering_that_breaks_the_budget_on_held_out_data_is_taken_back(
     original: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,7 @@ class Calibration:
     resume: bool
     plan_out: Path | None
     html: Path | None
+    device: str | None
     json: bool
 
 
@@ -67,6 +68,7 @@ def calibrate(model: Path, output: Path, source: DataOptions, options: Calibrati
 
 def _set_up(model: Path, output: Path, source: DataOptions, options: Calibration) -> Tuning:
     from drpass.execution import open_session
+    from drpass.roofline import find_device
     from drpass.tensors import input_specs
     from drpass.tune import Budget, Metric, Tuning
     from drpass.tune.judgement import gives_scores
@@ -75,6 +77,7 @@ def _set_up(model: Path, output: Path, source: DataOptions, options: Calibration
         raise DrpassError(f"--time must be a number of minutes above 0, not {options.minutes:g}")
     if options.threads is not None and options.threads < 1:
         raise DrpassError(f"--threads must be at least 1, not {options.threads}")
+    device = find_device(options.device) if options.device is not None else None
     split = source.split(input_specs(open_session(model)), options.held_out)
     if options.budget:
         budget = Budget.parse(options.budget, options.peak)
@@ -93,6 +96,7 @@ def _set_up(model: Path, output: Path, source: DataOptions, options: Calibration
         journal=output.with_name(output.name + ".tuning"),
         resume=options.resume,
         say=lambda line: console.err.print(line, markup=False),
+        device=device,
     )
 
 
@@ -106,10 +110,11 @@ def _print(tuned: Tuned, output: Path, options: Calibration) -> None:
                 console.out.print(f"  {finding.describe()}", markup=False)
     if report.speed is not None:
         speed = report.speed
-        console.out.print(
-            f"time of a call ({report.threads} threads, batch {report.batch}): {speed.original_ms:.2f} → "
-            f"{speed.rewritten_ms:.2f} ms, {speed.pairs} pairs"
-        )
+        what = f"time of a call ({report.threads} threads, batch {report.batch})"
+        how = f"{speed.pairs} pairs"
+        if report.predicted_for:
+            what, how = f"predicted time of a call on {report.predicted_for}, batch {report.batch}", "not measured"
+        console.out.print(f"{what}: {speed.original_ms:.2f} → {speed.rewritten_ms:.2f} ms, {how}", markup=False)
     if report.joules is not None:
         before, after = report.joules
         console.out.print(f"energy of a call by the processor's counters: {before:.3g} → {after:.3g} J")

@@ -36,6 +36,8 @@ EXAMPLES = """
 `drpass rewrite model.onnx fast.onnx --calibrate photos/ --preprocess net.toml --budget agreement=0.995 --html why.html`
 
 `drpass rewrite model.onnx fast.onnx --calibrate val.tar --budget top1-loss=0.001 --batch 8 --threads 2 --time 20`
+
+`drpass rewrite model.onnx gpu.onnx --calibrate val.tar --batch 16 --device a100`
 """
 
 _DEFAULT = ReuseParameters()
@@ -133,6 +135,15 @@ def command(
         int | None, _tuning("--held-out", "At most this many samples judge. Default: what is left.")
     ] = None,
     resume: Annotated[bool, _tuning("--resume", "Go on with an interrupted run; what it measured is kept.")] = False,
+    device: Annotated[
+        str | None,
+        _tuning(
+            "--device",
+            "Tune for a GPU that is not here: t4, a100, h100 or rtx4090. Times are predicted by a cost model, not "
+            "measured; errors are measured.",
+            "NAME",
+        ),
+    ] = None,
     html: Annotated[Path | None, _tuning("--html", "Write a page with table and plots.", "FILE")] = None,
     *,
     source: options.DataOptions,
@@ -165,9 +176,11 @@ def command(
     if data is not None:
         if clusters or include or exclude or op_types or plan or memo or not chains:
             raise DrpassError("--calibrate chooses everything: leave out the options that choose nodes and parameters")
-        tuning = Calibration(budget or [], peak, metric, minutes, threads, held_out, resume, plan_out, html, json)
+        tuning = Calibration(
+            budget or [], peak, metric, minutes, threads, held_out, resume, plan_out, html, device, json
+        )
         return calibrate(model, output, source, tuning)
-    if budget or metric or resume or html or not source.are_defaults:
+    if budget or metric or resume or html or device or not source.are_defaults:
         raise DrpassError("options of the tuning and of its data need --calibrate DATA")
     result = rewrite(
         model,

@@ -77,7 +77,10 @@ def _figures(report: Mapping[str, Any]) -> Iterable[str]:
     else:
         first, third = speed["ratio_quartiles"]
         original, rewritten = speed["original_ms"], speed["rewritten_ms"]
-        small = f"quartiles {first:.2f} to {third:.2f} of {speed['pairs']} pairs; {original:.3f} → {rewritten:.3f} ms"
+        device = report.get("predicted_for", "")
+        how = f"quartiles {first:.2f} to {third:.2f} of {speed['pairs']} pairs"
+        how = f"predicted for {device}, not measured" if device else how
+        small = f"{how}; {original:.3f} → {rewritten:.3f} ms"
         yield _figure("speed, original over rewritten", f"{speed['ratio']:.2f}×", small)
     for part, name in (("held_out", "held-out data"), ("calibration", "calibration data")):
         judgement = report["judgements"][part]

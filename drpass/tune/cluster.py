@@ -39,7 +39,7 @@ def cluster(bench: Workbench, exact: Exact) -> tuple[Assignment, str]:
     bench.say(f"measuring what errors of {len(gaining)} layers do to the outputs")
     options = _options(bench, exact, gaining, bench.calibration.first(_EFFECT_SAMPLES))
     fastest = allocate(options, math.inf)
-    saved, total = _saved(exact, fastest), exact.speed.rewritten_ms or bench.subject.call_ms
+    saved, total = _saved(exact, fastest), exact.speed.rewritten_ms or bench.subject.original_ms
     if saved < _WORTH_IT * total:
         return exact.assignment, f"clustering would save {saved:.2f} ms of {total:.2f}, less than can be measured"
     bench.say(f"clustering may save {saved:.2f} ms of {total:.2f}; looking for how much the budget allows")

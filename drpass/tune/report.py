@@ -79,7 +79,8 @@ class LayerReport:
 class Speed:
     """Medians of one call in milliseconds, and the ratio of pairs of calls (above 1: the rewritten model is faster).
 
-    ``at_least``: lower end of the one-sided 95 % interval of the median ratio (`median_at_least`).
+    ``at_least``: lower end of the one-sided 95 % interval of the median ratio (`median_at_least`); ``pairs``: 0 where
+    all of it is predicted.
     """
 
     original_ms: float
@@ -123,6 +124,8 @@ class TuningReport:
     layers: tuple[LayerReport, ...]
     #: Of a call of the original and of the result; None where the machine does not measure them.
     joules: tuple[float, float] | None = None
+    #: The device that all times are predictions for; empty where they were measured.
+    predicted_for: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON and the page."""
@@ -141,6 +144,7 @@ class TuningReport:
             "budget": self.budget,
             "speed": self.speed.to_dict() if self.speed else None,
             "joules": list(self.joules) if self.joules else None,
+            "predicted_for": self.predicted_for,
             "judgements": {
                 "calibration": self.calibration.to_dict() if self.calibration else None,
                 "held_out": self.held_out.to_dict() if self.held_out else None,

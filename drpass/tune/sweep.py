@@ -15,7 +15,7 @@ from drpass.operator.spec import ReuseParameters
 from drpass.passes import EXACT, Assignment, NodeKey
 from drpass.profile import kernel_times, time_of
 from drpass.tune.journal import Journal
-from drpass.tune.report import Trial
+from drpass.tune.report import Speed, Trial
 from drpass.tune.settings import ladders
 from drpass.tune.shadow import LayerError, measure_errors
 from drpass.tune.subject import Subject
@@ -50,12 +50,25 @@ class Sweep:
 
 def time_layers(subject: Subject, assignment: Assignment, journal: Journal) -> Sweep:
     """Times of all layers in the original and in the model of ``assignment``."""
+    dense = _original_times(subject, journal)
+    kept = {key: time for key, time in dense.items() if time is not None and isinstance(assignment[key], str)}
+    return Sweep(dense, {**kept, **_times(subject, assignment, journal)})
+
+
+def _original_times(subject: Subject, journal: Journal) -> dict[NodeKey, float | None]:
+    if subject.predicted:
+        return {key: subject.predicted.original.get(key) for key in subject.kernels}
     original = journal.once(
         "times of the original", lambda: kernel_times(subject.model, subject.calls, subject.threads)
     )
-    dense = {key: time_of(original, kernels) for key, kernels in subject.kernels.items()}
-    kept = {key: time for key, time in dense.items() if time is not None and isinstance(assignment[key], str)}
-    return Sweep(dense, {**kept, **_times(subject, assignment, journal)})
+    return {key: time_of(original, kernels) for key, kernels in subject.kernels.items()}
+
+
+def predicted_speed(subject: Subject, assignment: Assignment, against: Assignment | None, journal: Journal) -> Speed:
+    """Of the model of an assignment, against that of another (None: the original), on the subject's device."""
+    assert subject.predicted is not None
+    rewritten, reference = (_times(subject, choices, journal) for choices in (assignment, against or {}))
+    return subject.predicted.speed(rewritten, reference)
 
 
 def sweep(subject: Subject, base: Assignment, found: Sweep, journal: Journal, goes_on: Callable[[], bool]) -> None:
@@ -95,6 +108,13 @@ def _reference_now(
 
 
 def _times(subject: Subject, assignment: Assignment, journal: Journal, when: str = "") -> dict[NodeKey, float]:
+    if subject.predicted:
+        clustered = {
+            key: choice for key, choice in assignment.items() if isinstance(choice, ReuseParameters) and choice != EXACT
+        }
+        errors = _errors(subject, clustered, journal) if clustered else {}
+        return subject.predicted.replaced(assignment, {key: errors[key].remaining_ratios for key in errors})
+
     def measure() -> dict[str, float]:
         return kernel_times(subject.rewritten(assignment), subject.calls, subject.threads)
 

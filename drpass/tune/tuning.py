@@ -25,6 +25,7 @@ from drpass.operator.spec import ReuseParameters
 from drpass.passes import Assignment, NodeKey
 from drpass.plan_file import Plan
 from drpass.rewrite import RewriteResult, rewrite
+from drpass.roofline import Device
 from drpass.tune.budget import Budget
 from drpass.tune.cluster import cluster
 from drpass.tune.exact import Exact, find_exact
@@ -67,6 +68,7 @@ class Tuning:
         metric: the user's own score, for a budget on it.
         journal: where measurements are kept until the run is finished; ``resume`` goes on with those that are there.
         say: prints a line for the user who waits.
+        device: a GPU that is not here: times are those that the cost model predicts for it, and nothing is timed.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Tuning:
         journal: Path | None = None,
         resume: bool = False,
         say: Callable[[str], None] = lambda line: None,
+        device: Device | None = None,
     ) -> None:
         self._path, self._split = Path(model), split
         self._proto = model_io.load_proto(model)
@@ -91,7 +94,7 @@ class Tuning:
         clock = Clock(seconds)
         feeds, batch = _timed(split.calibration)
         threads = threads or cores()
-        subject = Subject(self._proto, feeds, batch, threads)
+        subject = Subject(self._proto, feeds, batch, threads, device)
         self._digest = hashlib.sha256(self._proto.SerializeToString(deterministic=True)).hexdigest()
         identity = {
             "model": self._digest,
@@ -101,8 +104,9 @@ class Tuning:
             "threads": threads,
             "kernels": this_machine().kernels,
             "versions": _versions(),
+            "device": device.name if device else "",
         }
-        samples = _samples(seconds * _CALIBRATION_SHARE, subject)
+        samples = _samples(seconds * _CALIBRATION_SHARE, 2 * subject.call_ms, subject.batch)
         self._bench = Workbench(
             subject=subject,
             calibration=split.calibration.first(samples),
@@ -124,9 +128,11 @@ class Tuning:
     def run(self) -> Tuned:
         """Search, judge, and rewrite. Raises DrpassError if the model can't be run or the metric fails."""
         bench = self._bench
-        bench.say(f"timing exact operators in the network ({bench.subject.call_ms:.1f} ms a call, about)")
+        predicted = bench.subject.predicted
+        timing = f"timing exact operators in the network ({bench.subject.call_ms:.1f} ms a call, about)"
+        bench.say(predicted.words if predicted else timing)
         exact = self._exact = find_exact(bench)
-        notes = []
+        notes = [predicted.words] if predicted else []
         self._choose_if_faster(exact.assignment, exact.speed)
         why = "the budget allows no error"
         if bench.budget.max_rel != 0.0:
@@ -159,7 +165,9 @@ class Tuning:
     def _judged(self, exact: Exact, notes: list[str]) -> Judgement | None:
         """The verdict on held-out data, which may take back what was chosen but never chooses anything else."""
         bench = self._bench
-        data = self._split.held_out.first(_samples(bench.clock.seconds * _HELD_OUT_SHARE, bench.subject))
+        call_ms, quicker = bench.subject.call_ms, self._speed.ratio.median if self._speed else 1.0
+        samples = _samples(bench.clock.seconds * _HELD_OUT_SHARE, call_ms * (1 + 1 / quicker), bench.subject.batch)
+        data = self._split.held_out.first(samples)
         while self._speed is not None:
             found = judgement(bench, bench.budget, self._chosen, data)
             if found.kept:
@@ -189,7 +197,12 @@ class Tuning:
             figures["remaining_ratio"] = statistics.median(trial.remaining_ratios or (1.0,))
         elif choice == self._exact.assignment.get(key):
             figures["ms"] = times.reference.get(key)
-        return {name: round(value, 9) for name, value in figures.items() if value is not None}
+        prefix = "predicted_" if self._bench.subject.predicted else ""
+        return {
+            f"{prefix}{name}" if name.endswith("ms") else name: round(value, 9)
+            for name, value in figures.items()
+            if value is not None
+        }
 
     def _report(self, held_out: Judgement | None, notes: list[str], why: str) -> TuningReport:
         bench, split = self._bench, self._split
@@ -215,7 +228,8 @@ class Tuning:
             joules=bench.joules(self._chosen) if self._speed is not None else None,
             calibration=calibration,
             held_out=held_out,
-            verdict=_verdict(self._speed, held_out),
+            verdict=_verdict(self._speed, held_out, bench.subject),
+            predicted_for=bench.subject.predicted.device.name if bench.subject.predicted else "",
             notes=tuple(notes),
             layers=tuple(layer_reports(bench.subject, self._chosen, self._exact, why)),
         )
@@ -225,7 +239,12 @@ class Tuning:
         values = report.to_dict()
         return {
             "model": {"file": self._path.name, "sha256": self._digest},
-            "machine": {**values["machine"], "threads": report.threads, "batch": report.batch},
+            "machine": {
+                **values["machine"],
+                "threads": report.threads,
+                "batch": report.batch,
+                **({"times_predicted_for": report.predicted_for} if report.predicted_for else {}),
+            },
             "data": report.about_data,
             "budget": {"limits": report.budget},
             "result": {
@@ -251,11 +270,11 @@ def _timed(data: Data) -> tuple[list[dict[str, Any]], int]:
     return feeds, batch
 
 
-def _samples(seconds: float, subject: Subject) -> int:
-    """As many as original and rewritten model can run in that time, in full batches."""
-    calls = int(1000 * seconds / (2 * subject.call_ms))
-    fewest = -(-_FEWEST_SAMPLES // subject.batch)
-    return max(calls, fewest) * subject.batch
+def _samples(seconds: float, pair_ms: float, batch: int) -> int:
+    """As many as can run in that time, in full batches; ``pair_ms``: of a call of the original and of the rewritten
+    model."""
+    fewest = -(-_FEWEST_SAMPLES // batch)
+    return max(int(1000 * seconds / pair_ms), fewest) * batch
 
 
 def _versions() -> dict[str, str]:
@@ -264,10 +283,11 @@ def _versions() -> dict[str, str]:
     return {"drpass": __version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
 
 
-def _verdict(speed: Speed | None, held_out: Judgement | None) -> str:
+def _verdict(speed: Speed | None, held_out: Judgement | None, subject: Subject) -> str:
+    how = f" (times predicted for {subject.predicted.device.name}, not measured)" if subject.predicted else ""
     if speed is None or held_out is None:
-        return "unchanged: nothing that was tried is faster and keeps the budget"
-    return f"rewritten: {_words(speed)}, budget kept on held-out data"
+        return f"unchanged: nothing that was tried is faster and keeps the budget{how}"
+    return f"rewritten: {_words(speed)}, budget kept on held-out data{how}"
 
 
 def _words(speed: Speed) -> str:

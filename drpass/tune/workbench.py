@@ -20,10 +20,11 @@ from drpass.tune.judgement import Judgement, judge
 from drpass.tune.metric import Metric
 from drpass.tune.report import Speed
 from drpass.tune.subject import Subject
-from drpass.tune.sweep import describe
+from drpass.tune.sweep import describe, predicted_speed
 
-#: Pairs of calls of two models that are compared, as far as this time allows.
-_PAIRS, _FEWEST_PAIRS, _PAIR_SECONDS = 40, 7, 8.0
+#: Pairs of calls of two models that are compared, as far as time allows: these seconds, or this share of what the user
+#: gives if that is more.
+_PAIRS, _FEWEST_PAIRS, _PAIR_SECONDS, _PAIR_SHARE = 40, 9, 8.0, 0.02
 
 
 @dataclass
@@ -56,26 +57,43 @@ class Workbench:
     clock: Clock
     journal: Journal
     say: Callable[[str], None]
+    #: Milliseconds of a call of the models that were timed, by `describe`.
+    _known_ms: dict[str, float] = field(default_factory=dict)
 
-    def speed(self, assignment: Assignment, against: Assignment | None = None) -> Speed:
-        """Of the model of an assignment, against that of another (None: against the original)."""
+    def speed(self, assignment: Assignment, against: Assignment | None = None, *, again: bool = False) -> Speed:
+        """Of the model of an assignment, against that of another (None: against the original). What is known is not
+        measured anew, unless ``again``."""
+        if self.subject.predicted:
+            return predicted_speed(self.subject, assignment, against, self.journal)
 
         def measure() -> list[list[float]]:
             reference = self.subject.model if against is None else self.subject.rewritten(against)
-            runs = min(_PAIRS, max(_FEWEST_PAIRS, int(1000 * _PAIR_SECONDS / (2 * self.subject.call_ms))))
-            data = timed_data(self.subject)
-            report = bench(
-                reference, self.subject.rewritten(assignment), data, threads=(self.subject.threads,), runs=runs
-            )
+            rewritten, data = self.subject.rewritten(assignment), timed_data(self.subject)
+            runs = self._pairs(self._expected_ms(against))
+            report = bench(reference, rewritten, data, threads=(self.subject.threads,), runs=runs)
             return [report.timings[0].original_ms, report.timings[0].rewritten_ms]
 
         name = f"pairs {describe(assignment)} against {'the original' if against is None else describe(against)}"
-        before, after = self.journal.once(name, measure)
-        return speed_of(before, after)
+        before, after = self.journal.once(f"{name}, again" if again else name, measure)
+        speed = speed_of(before, after)
+        self._known_ms[describe(assignment)] = speed.rewritten_ms
+        return speed
+
+    def _expected_ms(self, assignment: Assignment | None) -> float:
+        """Of a call; of a model that was not timed it is what the original takes."""
+        name = "" if assignment is None else describe(assignment)
+        return self._known_ms.get(name, self.subject.call_ms)
+
+    def _pairs(self, call_ms: float) -> int:
+        """As many as there is time for, of two calls each."""
+        seconds = max(_PAIR_SECONDS, _PAIR_SHARE * self.clock.seconds)
+        return min(_PAIRS, max(_FEWEST_PAIRS, int(1000 * seconds / (2 * call_ms))))
 
     def joules(self, assignment: Assignment) -> tuple[float, float] | None:
         """Of a call of the original and of the model of an assignment, where the machine measures them."""
         subject = self.subject
+        if subject.predicted:
+            return None
         models = subject.model, subject.rewritten(assignment)
         sessions = [open_session(model, threads=subject.threads) for model in models]
         before, after = (joules_per_call(functools.partial(run, session, subject.feeds[0])) for session in sessions)

@@ -1,0 +1,133 @@
+"""Reads networks.toml: the convolutions that bench/gpu.py is about."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from drpass.errors import DrpassError
+from drpass.files import read_toml
+from drpass.operator.spec import ReuseParameters
+from drpass.roofline import Layer
+
+#: The setting that the file's r_c are of.
+CLUSTERED = ReuseParameters("grid", sub_vector_length=8, step=1.0)
+#: r_c where none was measured.
+ASSUMED_RATIO = 0.1
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """One convolution; the fields are the keys that networks.toml explains."""
+
+    name: str
+    channels: int
+    outputs: int
+    size: int
+    kernel: int
+    stride: int = 1
+    pad: int | None = None
+    remaining_ratio: float | None = None
+    dense: float = 0.0
+
+    @property
+    def padding(self) -> int:
+        """On every side."""
+        return (self.kernel - 1) // 2 if self.pad is None else self.pad
+
+    def layer(self, batch: int) -> Layer:
+        """Its sizes."""
+        out = (self.size + 2 * self.padding - self.kernel) // self.stride + 1
+        ones = (1, 1)
+        return Layer(
+            images=batch,
+            channels=self.channels,
+            outputs=self.outputs,
+            size=(self.size, self.size),
+            out_size=(out, out),
+            kernel=(self.kernel, self.kernel),
+            strides=(self.stride, self.stride),
+            dilations=ones,
+        )
+
+    @property
+    def ratios(self) -> list[float]:
+        """r_c of 100 sub-vector groups, as measured or assumed."""
+        ratio = ASSUMED_RATIO if self.remaining_ratio is None else self.remaining_ratio
+        dense = round(100 * self.dense)
+        return [ratio] * (100 - dense) + [1.0] * dense
+
+    def describe(self) -> str:
+        """``64→128, 3×3, 112²``."""
+        stride = f"/{self.stride}" if self.stride > 1 else ""
+        return f"{self.channels}→{self.outputs}, {self.kernel}×{self.kernel}{stride}, {self.size}²"
+
+
+@dataclass(frozen=True)
+class Network:
+    """``model``, ``data``, ``preprocess``: empty where there are no real inputs."""
+
+    name: str
+    title: str
+    layers: tuple[Convolution, ...]
+    model: str = ""
+    data: str = ""
+    preprocess: str = ""
+
+
+def load_networks(path: Path) -> list[Network]:
+    """All networks of a file. Raises DrpassError that names the network and the key."""
+    networks = []
+    for name, values in read_toml(path).items():
+        try:
+            if not isinstance(values, dict) or not isinstance(values.get("layers"), list):
+                raise DrpassError("must be a table with a list `layers`")
+            layers = tuple(_checked(Convolution, entry) for entry in values["layers"])
+            networks.append(_checked(Network, {**values, "name": name, "layers": layers}))
+        except DrpassError as error:
+            raise DrpassError(f"{path}: network {name!r}: {error}") from error
+    return networks
+
+
+def distinct(networks: list[Network]) -> dict[Convolution, list[str]]:
+    """Each size once, with the titles of its networks; r_c as measured in any of them, the mean if in several."""
+    found: dict[str, list[tuple[Convolution, str]]] = {}
+    for network in networks:
+        for convolution in network.layers:
+            found.setdefault(convolution.describe(), []).append((convolution, network.title))
+    rows = {}
+    for text, entries in found.items():
+        first = entries[0][0]
+        measured = [entry for entry, _ in entries if entry.remaining_ratio is not None]
+        ratio = sum(entry.remaining_ratio or 0.0 for entry in measured) / len(measured) if measured else None
+        dense = sum(entry.dense for entry in measured) / len(measured) if measured else 0.0
+        row = Convolution(
+            text, first.channels, first.outputs, first.size, first.kernel, first.stride, first.pad, ratio, dense
+        )
+        rows[row] = list(dict.fromkeys(title for _, title in entries))
+    return rows
+
+
+_TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+
+
+def _checked(made: type[Any], values: Any) -> Any:
+    if not isinstance(values, dict):
+        raise DrpassError("every layer must be a table")
+    known = {entry.name: entry for entry in fields(made)}
+    for key in values:
+        if key not in known:
+            raise DrpassError(f"unknown key {key!r}; the keys are {', '.join(known)}")
+    for key, entry in known.items():
+        if key not in values:
+            if entry.default is MISSING:
+                raise DrpassError(f"{key} is missing")
+            continue
+        types = _TYPES.get(str(entry.type).removesuffix(" | None"))
+        value = values[key]
+        if types and (isinstance(value, bool) or not isinstance(value, types)):
+            raise DrpassError(f"{key} can't be {value!r}")
+        if types and str not in types and not value >= (0 if key in ("pad", "dense") else 1e-9):
+            raise DrpassError(f"{key} must be a number above 0, not {value!r}")
+    return made(**values)

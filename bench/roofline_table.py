@@ -1,0 +1,170 @@
+"""What the cost model says of the convolutions of known networks, as Markdown tables and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import document
+from convolutions import CLUSTERED, Convolution, Network, distinct
+
+from drpass.roofline import (
+    Device,
+    Layer,
+    best_rival,
+    devices,
+    exact_kernels,
+    largest_ratio,
+    milliseconds,
+    reuse_kernels,
+    rivals,
+)
+
+BATCHES = (1, 16, 128)
+#: The batch and the layer of the tables in the document.
+BATCH, LAYER = 16, "256→256, 3×3, 56²"
+#: Sub-vectors for which the limit of r_c is given.
+LENGTHS = (8, 32)
+
+_LAYERS = (
+    "layer",
+    "G mult.-adds",
+    "MB",
+    "direct",
+    "best fp32",
+    "best TF32",
+    "exact",
+    "r_c (dense)",
+    "clustered",
+    "speed-up fp32, TF32",
+    *(f"r_c limit L={length}" for length in LENGTHS),
+)
+_KERNELS = ("kernel", "launches", "memory MB", "L2 MB", "fp32 G", "double G", "other G")
+_NETWORKS = ("network", "batch", "GPU", "direct", "best fp32", "best TF32", "exact", "clustered", "speed-up fp32, TF32")
+
+#: Milliseconds of what a layer of the model may be computed by.
+Ways = dict[str, float]
+
+
+def ways(convolution: Convolution, batch: int, device: Device) -> Ways:
+    """All that are in the tables."""
+    layer = convolution.layer(batch)
+    return {
+        "direct": rivals(layer, device, "fp32")["direct fp32"],
+        "best fp32": best_rival(layer, device, "fp32"),
+        "best TF32": best_rival(layer, device, "tf32"),
+        "exact": milliseconds(exact_kernels(layer), device),
+        "clustered": milliseconds(reuse_kernels(layer, CLUSTERED, convolution.ratios), device),
+    }
+
+
+def limits(layer: Layer, length: int, device: Device, times: Ways) -> dict[str, float | None]:
+    """The r_c at which clustering with sub-vectors of this length stops to pay against each dense convolution."""
+    parameters = replace(CLUSTERED, sub_vector_length=length)
+    return {
+        name: largest_ratio(layer, parameters, device, times[name]) for name in ("direct", "best fp32", "best TF32")
+    }
+
+
+def device_table(networks: Sequence[Network], device: Device) -> str:
+    """A line for every distinct layer."""
+    return document.table(_LAYERS, [_layer_line(entry, device) for entry in distinct(list(networks))])
+
+
+def _layer_line(convolution: Convolution, device: Device) -> list[str]:
+    layer, times = convolution.layer(BATCH), ways(convolution, BATCH, device)
+    ratio = "0.1 assumed" if convolution.remaining_ratio is None else f"{convolution.remaining_ratio:.3f}"
+    dense = f" ({convolution.dense:.0%})" if convolution.dense else ""
+    return [
+        convolution.describe(),
+        f"{layer.multiplications / 1e9:.2f}",
+        f"{(layer.x_bytes + layer.w_bytes + layer.y_bytes) / 1e6:.1f}",
+        *(_ms(times[name]) for name in ("direct", "best fp32", "best TF32", "exact")),
+        f"{ratio}{dense}",
+        _ms(times["clustered"]),
+        _speed_ups(times),
+        *(" ".join(_limit(limit) for limit in limits(layer, length, device, times).values()) for length in LENGTHS),
+    ]
+
+
+def _ms(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _speed_ups(times: Ways) -> str:
+    return ", ".join(f"{times[name] / times['clustered']:.2f}" for name in ("best fp32", "best TF32"))
+
+
+def _limit(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def network_table(networks: Sequence[Network]) -> str:
+    """The convolutions of a network together, on every GPU and at every batch."""
+    lines = []
+    for network in networks:
+        for batch in BATCHES:
+            for device in devices().values():
+                every = [ways(convolution, batch, device) for convolution in network.layers]
+                total = {name: sum(times[name] for times in every) for name in every[0]}
+                figures = [f"{value:.2f}" for value in total.values()]
+                lines.append([network.title, str(batch), device.name, *figures, _speed_ups(total)])
+    return document.table(_NETWORKS, lines)
+
+
+def shown(networks: Sequence[Network]) -> Convolution:
+    """The layer whose kernels are shown: the first where there is none of those sizes."""
+    known = {entry.describe(): entry for entry in distinct(list(networks))}
+    return known.get(LAYER, next(iter(known.values())))
+
+
+def kernel_table(networks: Sequence[Network]) -> str:
+    """Counts of every kernel for one layer, and what bounds it on every GPU."""
+    convolution = shown(networks)
+    every = list(devices().values())
+    lines = []
+    for kernel in reuse_kernels(convolution.layer(BATCH), CLUSTERED, convolution.ratios):
+        counts = [kernel.memory / 1e6, kernel.l2 / 1e6, kernel.fp32 / 1e9, kernel.double / 1e9, kernel.others / 1e9]
+        times = [f"{1e3 * kernel.seconds(device):.3f} {kernel.bound(device)}" for device in every]
+        lines.append([kernel.name, str(kernel.launches), *(f"{count:.3g}" for count in counts), *times])
+    return document.table([*_KERNELS, *(f"{device.name} ms" for device in every)], lines)
+
+
+def to_dict(networks: Sequence[Network], advance: Callable[[], Any] = lambda: None) -> list[dict[str, Any]]:
+    """Every layer of every network at every batch on every GPU, with the counts of all kernels."""
+    entries = []
+    for network in networks:
+        for convolution in network.layers:
+            for batch in BATCHES:
+                entries.append(_entry(network, convolution, batch))
+                advance()
+    return entries
+
+
+def _entry(network: Network, convolution: Convolution, batch: int) -> dict[str, Any]:
+    layer = convolution.layer(batch)
+    kernels = reuse_kernels(layer, CLUSTERED, convolution.ratios)
+    predicted = {}
+    for name, device in devices().items():
+        times = ways(convolution, batch, device)
+        predicted[name] = {
+            "ms": times,
+            "largest_ratio": {length: limits(layer, length, device, times) for length in LENGTHS},
+            "kernels": {
+                kernel.name: {"ms": 1e3 * kernel.seconds(device), "bound": kernel.bound(device)} for kernel in kernels
+            },
+        }
+    return {
+        "network": network.name,
+        "layer": convolution.name,
+        "batch": batch,
+        "multiply_adds": layer.multiplications,
+        "bytes": layer.x_bytes + layer.w_bytes + layer.y_bytes,
+        "setting": CLUSTERED.describe(),
+        "remaining_ratio": convolution.remaining_ratio,
+        "dense_share": convolution.dense,
+        "kernels": [asdict(kernel) for kernel in kernels],
+        "dense_kernel": asdict(exact_kernels(layer)[0]),
+        "predicted": predicted,
+    }
