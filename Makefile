@@ -6,7 +6,9 @@
 #   make bench-scaling  how the speed-up grows with batch, image and channels
 #   make bench-tuning   does the tuner keep its promise: budgets on held-out data, speed against settings chosen by hand
 #   make bench-stages   every stage of the operator against the limits of this machine (needs libbenchmark-dev)
+#   make bench-gpu      convolutions on the GPU of this machine beside what is predicted, into docs/cuda.md
 #   make test-gpu       the tests of CUDA on a GPU; make cuda-resources: what its kernels take of one
+#   make zoo         export and rewrite the networks of torchvision and Keras (ZOO: names; needs torch and torchvision)
 #   make sanitize    tests of the operator under ASan, UBSan and TSan
 #   make build       .venv with drpass installed from this checkout
 #   make clean       remove what the others made
@@ -48,7 +50,7 @@ CONFIGURE = $(BIN)/cmake -S . -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/nin
 PRELOAD = $(shell c++ -print-file-name=libasan.so) $(shell c++ -print-file-name=libstdc++.so.6)
 SANITIZED_TESTS := $(wildcard tests/test_operator_*.py) tests/test_memo.py tests/test_normalization.py tests/test_stages.py
 
-.PHONY: demo test test-gpu cuda-resources bench bench-scaling bench-stages bench-tuning sanitize build clean lint
+.PHONY: demo test zoo test-gpu cuda-resources bench bench-gpu bench-scaling bench-stages bench-tuning sanitize build clean lint
 
 build: $(VENV)/installed
 
@@ -84,6 +86,10 @@ test: lint
 	@sh cmake/prepare_machine.sh "$(PYTHON)" browser
 	$(BIN)/pytest
 
+# What has passed is kept in build/zoo; the table in docs/coverage.md is of that.
+zoo: build
+	PYTHONPATH=tests $(BIN)/python tests/zoo.py $(ZOO)
+
 # The tests of CUDA on the GPU of this machine.
 test-gpu: build
 	nvidia-smi -L
@@ -98,6 +104,11 @@ bench: build
 
 bench-scaling bench-tuning: bench-%: build
 	$(BIN)/python bench/$*.py $(BENCH)
+
+# Needs a GPU; python bench/gpu.py alone predicts without one.
+bench-gpu: build
+	nvidia-smi -L
+	$(BIN)/python bench/gpu.py --measure cuda --out docs/cuda.md $(BENCH)
 
 bench-stages: build
 	$(CONFIGURE) -B build/stages -DDRPASS_BENCH=ON

@@ -136,14 +136,24 @@ def _reads(node: ir.Node, shapes: Shapes) -> int | None:
     if _is_reuse(node):
         packed = _shape(input_of(node, 1), shapes)
         return None if packed is None or len(packed) != 5 else _product(packed[2:4])
-    if node.op_type == "Conv":
+    if node.op_type in ("Conv", "FusedConv"):
         weights = _shape(input_of(node, 1), shapes)
         return None if weights is None else _product(weights[1:])
+    if node.op_type == "ConvTranspose":
+        return _reads_transposed(node, shapes)
     left = _shape(input_of(node, 0), shapes)
     if not left:
         return None
-    transposed = node.op_type == "Gemm" and node.attributes.get_int("transA", 0) == 1
+    transposed = node.op_type in ("Gemm", "FusedGemm", "FusedMatMul") and node.attributes.get_int("transA", 0) == 1
     return _product((left[0] if transposed else left[-1],))
+
+
+def _reads_transposed(node: ir.Node, shapes: Shapes) -> int | None:
+    """Of all taps, those that meet an output pixel: one in as many as the strides have pixels, rounded up."""
+    weights = _shape(input_of(node, 1), shapes)
+    taps = None if weights is None else _product((weights[0], *weights[2:]))
+    group, strides = node.attributes.get_int("group", 1), node.attributes.get_ints("strides", [1])
+    return None if taps is None or group < 1 else -(-taps // group // math.prod(strides))
 
 
 def _shape(value: ir.Value | None, shapes: Shapes) -> Dims | None:

@@ -1,13 +1,15 @@
 """The named networks: Keras descriptions and trained weights in the ``models`` folder, one file a network.
 
 A network NAME is three files: ``NAME.py`` with ``build(weights: Path | None = None) -> keras.Model``, ``NAME.toml``
-(how an image becomes its input; see ``drpass.data``) and ``NAME.weights.npz`` (its trained weights).
+(how an image becomes its input; see ``drpass.data``) and ``NAME.weights.npz`` (its trained weights, which may also be in
+a cache folder where they are too large to ship).
 """
 
 from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import sys
 import zipfile
 import zlib
@@ -34,8 +36,24 @@ def network_names() -> list[str]:
 
 
 def weights_path(name: str) -> Path:
-    """Where the trained weights of a named network are."""
-    return models_folder() / f"{name}.weights.npz"
+    """Where the trained weights of a named network are: in :func:`models_folder`, else in :func:`weights_cache`."""
+    shipped = models_folder() / f"{name}.weights.npz"
+    return shipped if shipped.is_file() else weights_cache() / shipped.name
+
+
+def weights_cache() -> Path:
+    """The folder of trained weights that are too large to ship: ``$XDG_CACHE_HOME/drpass``, or ``~/.cache/drpass``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "drpass"
+
+
+def trained_weights(name: str) -> Path:
+    """The file of :func:`weights_path`. Raises DrpassError if it is not there, with how to get it."""
+    path = weights_path(name)
+    if path.is_file():
+        return path
+    script = models_folder() / f"train_{name}.py"
+    way = f"train them with `python {script}`, or give --weights" if script.is_file() else "give --weights FILE.npz"
+    raise DrpassError(f"there are no trained weights of '{name}' ({path}); {way}")
 
 
 def preprocessing_path(name: str) -> Path:
@@ -56,6 +74,11 @@ def build_network(name: str, weights: Path | None = None) -> Any:
     """
     if name not in network_names():
         raise DrpassError(f"there is no network '{name}'; there are: {', '.join(network_names())}")
+    return network_module(name).build(weights)
+
+
+def network_module(name: str) -> Any:
+    """The module ``NAME.py`` of the folder of the named networks, imported once."""
     module_name = f"drpass_network_{name}"
     module = sys.modules.get(module_name)
     if module is None:
@@ -65,7 +88,7 @@ def build_network(name: str, weights: Path | None = None) -> Any:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         sys.modules[module_name] = module
-    return module.build(weights)
+    return module
 
 
 def save_weights(model: Any, path: Path) -> None:

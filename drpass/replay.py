@@ -13,6 +13,7 @@ import onnx_ir as ir
 from drpass.errors import DrpassError
 from drpass.operator.spec import DOMAIN, LRN, OP_TYPE, ReuseParameters
 from drpass.passes import EXACT, OP_TYPES, NodeKey, Verdict
+from drpass.passes.match import has_rule
 from drpass.passes.places import label, places
 from drpass.plan_file import NodePlan, Plan, plain
 
@@ -39,7 +40,7 @@ def annotate(model: ir.Model, plan: Plan) -> None:
     known = {node.key: node for node in plan.nodes if node.parameters is not None}
     for place in places(model):
         for node in place.graph:
-            if node.op_type not in (*OP_TYPES, LRN) or node.domain != "":
+            if not (has_rule(node) or (node.op_type == LRN and node.domain == "")):
                 continue
             entry = known.get((place.path, label(node)))
             if entry is not None and (entry.measured or entry.reason):

@@ -90,7 +90,7 @@ def test_nodes_besides_the_candidates() -> None:
     assert "`--no-chains` keeps it." in pool.changes
     assert "`--exclude norm` keeps it." in explain(network(), "norm").changes
     other = explain(network(), "flatten")
-    assert other.reasons[0].startswith("Not a candidate: drpass replaces Conv, Gemm, MatMul, LRN")
+    assert other.reasons[0].startswith("Not a candidate: drpass replaces Conv, Gemm, MatMul, ConvTranspose, ")
     assert other.changes == ("Nothing in drpass.",)
 
 

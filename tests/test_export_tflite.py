@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ import keras
 
 from drpass import export as export_module
 from drpass.export import export
+from drpass.frontends import Request, front_end, tflite
 from drpass.frontends.tensorflow_function import import_tensorflow
 
 tf = import_tensorflow()
@@ -166,6 +171,39 @@ def test_truncated_file_is_refused_in_one_line(files: dict[str, Path], tmp_path:
         export(tmp_path / "cut.tflite", tmp_path / "out.onnx")
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda: time.sleep(60), r"does not end in 0\.5 seconds"),
+        (lambda: os.kill(os.getpid(), signal.SIGSEGV), r"crashes \(SIGSEGV\)"),
+    ],
+)
+def test_file_that_the_interpreter_does_not_survive_is_refused_in_one_line(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[], None], words: str
+) -> None:
+    monkeypatch.setattr(tflite, "_try", lambda *_: damage())
+    monkeypatch.setattr(tflite, "TRIAL_SECONDS", 0.5)
+    with pytest.raises(DrpassError, match=rf"float\.tflite is damaged: TFLite's interpreter {words}; write"):
+        export(files["float"], tmp_path / "out.onnx")
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_bytes_changed_at_random_never_end_this_process(files: dict[str, Path], tmp_path: Path) -> None:
+    """Also not by a crash: 2 of 800 such files made the interpreter crash when this was written."""
+    content, rng, refused = files["float"].read_bytes(), np.random.default_rng(0), []
+    for _ in range(12):
+        damaged = bytearray(content)
+        for place in rng.integers(8, len(content), 8):
+            damaged[place] = rng.integers(256)
+        (tmp_path / "damaged.tflite").write_bytes(bytes(damaged))
+        try:
+            front_end(Request(str(tmp_path / "damaged.tflite"))).load(Request(str(tmp_path / "damaged.tflite")))
+        except DrpassError as error:
+            refused.append(str(error))
+    assert refused
+    assert not any("\n" in message for message in refused)
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:

@@ -156,7 +156,8 @@ def test_real_network_in_exact_mode_gives_the_outputs_of_the_original(name: str)
         pytest.skip("DRPASS_MODELS does not say where the models are")
     path = Path(folder) / name
     result = rewrite(path, parameters=EXACT)
-    assert all(verdict.replaced for verdict in result.report.verdicts)
+    # The last layer of waifu2x, a ConvTranspose with stride 2, is no convolution of one stride.
+    assert all(verdict.replaced for verdict in result.report.verdicts if verdict.op_type != "ConvTranspose")
     feeds = {"input": random_array(*REAL[name]) * np.float32(50 if "waifu" not in name else 0.2)}
     expected, found = run(onnx.load(path), feeds), run_rewritten(result.to_proto(), feeds)
     for output in expected:

@@ -75,7 +75,7 @@ class Original:
         for verdict in self._verdicts:
             if verdict.graph == graph and label(node) in verdict.absorbed:
                 fact = f"It is absorbed by '{verdict.node}', which computes it too, {self._when()}."
-                reason = "It directly follows, so its result takes no pass over the tensor of its own."
+                reason = "The two are neighbours, so its result takes no pass over the tensor of its own."
                 return (fact,), (reason,), (f"Keeping '{verdict.node}' keeps it.",)
         fact = "It stays as it is: ONNX Runtime computes it."
         reason = (

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
+
 from drpass.errors import DrpassError
 from drpass.frontends.model import one_line
 from drpass.message import innermost
@@ -98,11 +100,25 @@ def to_onnx(
             outputs_as_nchw=list(outputs_as_nchw),
             tensors_to_rename=None if renamed is None else dict(renamed),
             tflite_path=path,
+            custom_op_handlers={"Erfc": (_erfc, [])},
         )
     del tf_graph
     with _freeing_copies():
         graph = optimizer.optimize_graph(graph)
     return graph.make_model(f"converted from {name}")
+
+
+def _erfc(context: Any, node: Any, name: str, _: Any) -> None:
+    """erfc(x) = 1 - erf(x), which tf2onnx lacks: the GELU of Keras has it."""
+    from tf2onnx.utils import map_onnx_to_numpy_type
+
+    outputs, shape, element = node.output, context.get_shape(node.output[0]), context.get_dtype(node.output[0])
+    one = context.make_const(f"{name}_one", np.ones((), map_onnx_to_numpy_type(element)))
+    erf = context.make_node("Erf", [node.input[0]])
+    context.remove_node(name)
+    context.make_node(
+        "Sub", [one.output[0], erf.output[0]], name=name, outputs=outputs, shapes=[shape], dtypes=[element]
+    )
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from drpass.frontends.conversion import OPSETS
 from drpass.frontends.keras_file import from_keras
 from drpass.frontends.model import FrameworkModel, FrontEnd, Request
 from drpass.frontends.tensorflow_function import import_tensorflow
-from drpass.networks import build_network, network_names, preprocessing_path, weights_path
+from drpass.networks import build_network, network_names, preprocessing_path, trained_weights
 
 
 def _claims(source: str) -> bool:
@@ -17,7 +17,7 @@ def _claims(source: str) -> bool:
 def _load(request: Request) -> FrameworkModel:
     import_tensorflow()
     name = request.source
-    model = build_network(name, request.weights or weights_path(name))
+    model = build_network(name, request.weights or trained_weights(name))
     return from_keras(name, model, Preprocess.from_toml(preprocessing_path(name)))
 
 

@@ -84,5 +84,16 @@ class TensorFlowFunction(FrameworkModel):
         traced = tensorflow.function(self.function, autograph=False).get_concrete_function(*specs)
         frozen = convert_variables_to_constants_v2(traced, lower_control_flow=False, aggressive_inlining=True)
         inputs = [tensor.name for tensor in frozen.inputs]
-        outputs = {tensor.name: tensor.shape.rank for tensor in frozen.outputs}
-        return frozen.graph.as_graph_def(add_shapes=True), inputs, outputs
+        # Freezing forgets the shapes of what a function gives.
+        outputs = {tensor.name: was.shape.rank for tensor, was in zip(frozen.outputs, traced.outputs)}
+        graph_def = frozen.graph.as_graph_def(add_shapes=True)
+        _allow_inlining(graph_def)
+        return graph_def, inputs, outputs
+
+
+def _allow_inlining(graph_def: Any) -> None:
+    """Of functions that Keras wants XLA to compile, which are grouped convolutions: tf2onnx can't call functions."""
+    library = graph_def.library.function
+    for item in (*graph_def.node, *library, *(node for function in library for node in function.node_def)):
+        for name in ("_XlaMustCompile", "_noinline"):
+            item.attr.pop(name, None)

@@ -19,11 +19,14 @@ from drpass.errors import DrpassError
 from drpass.frontends.conversion import OPSETS, quiet, to_onnx
 from drpass.frontends.model import IMAGE_RANK, FrameworkModel, FrontEnd, Request, one_line, type_name, unique_names
 from drpass.frontends.tensorflow_function import import_tensorflow
+from drpass.frontends.trial import fate
 from drpass.tensors import Array, TensorSpec
 
 _IDENTIFIER = b"TFL3"
 #: A batch that no file has by chance, to see whether the open batch that it declares works.
 _TRIAL_BATCH = 3
+#: For loading a file and one run of it, which take far less, also of large networks.
+TRIAL_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +110,21 @@ def _channels_first(graph: ir.Graph, value: ir.Value) -> ir.Value:
     return first
 
 
+def _try(tensorflow: Any, content: bytes) -> None:
+    """All that loading and running ask of the interpreter, with both kinds of kernels."""
+    for kernels in ("AUTO", "BUILTIN_REF"):
+        resolver = getattr(tensorflow.lite.experimental.OpResolverType, kernels)
+        interpreter = tensorflow.lite.Interpreter(model_content=content, experimental_op_resolver_type=resolver)
+        for side, tensors in (
+            ("inputs", interpreter.get_input_details()),
+            ("outputs", interpreter.get_output_details()),
+        ):
+            _names(interpreter, side, tensors)
+        interpreter.allocate_tensors()
+        interpreter.invoke()
+        _shapes(interpreter, interpreter.get_input_details())
+
+
 def _claims(source: str) -> bool:
     return Path(source).suffix.lower() in (".tflite", ".lite")
 
@@ -120,6 +138,10 @@ def _load(request: Request) -> FrameworkModel:
         raise DrpassError(f"can't read {path}: {error.strerror}") from error
     if content[4:8] != _IDENTIFIER:
         raise DrpassError(f"{path} is damaged or not a TFLite file")
+    with _without_announcements():
+        end = fate(lambda: _try(tensorflow, content), TRIAL_SECONDS)
+    if end:
+        raise DrpassError(f"{path} is damaged: TFLite's interpreter {end}; write the file again from its model")
     try:
         with quiet(), _without_announcements():
             kernels = tensorflow.lite.experimental.OpResolverType.BUILTIN_REF

@@ -93,8 +93,8 @@ def transform(
         absorbed = absorb(model, names)
         declare_types(model, names)
         verdicts = [
-            with_changes(verdict, absorbed=tuple(absorbed.get(node, ()))) if node else verdict
-            for verdict, node in zip(verdicts, new_nodes, strict=True)
+            with_changes(verdict, absorbed=(*_absorbed_before(candidate), *absorbed.get(node, ()))) if node else verdict
+            for candidate, verdict, node in zip(candidates, verdicts, new_nodes, strict=True)
         ]
     for index, node in enumerate(normalize(model, normalizations), len(verdicts)):
         if node is not None:
@@ -112,6 +112,12 @@ def transform(
 
 #: Key of the index of the verdict that a node came from in its ``meta``; absorbing keeps it.
 _VERDICT = "drpass.verdict"
+
+
+def _absorbed_before(candidate: Candidate) -> list[str]:
+    """Names of the nodes before it that are gone."""
+    before = candidate.match.before if candidate.match else ()
+    return [label(node) for node in before if node.graph is None]
 
 
 def _is_reuse(node: ir.Node) -> bool:

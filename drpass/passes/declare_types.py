@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from drpass.operator.spec import DOMAIN
+from drpass.operator.spec import DOMAIN, OP_TYPE, W
 from drpass.passes.places import Names, places
+from drpass.rules.anchor import Kept, float_tensor, input_of
 
 
 def declare_types(model: ir.Model, names: Names) -> None:
@@ -19,8 +20,20 @@ def declare_types(model: ir.Model, names: Names) -> None:
         if not place.in_function:
             continue
         for node in list(place.graph):
-            if node.domain == DOMAIN and not _is_declared(node.outputs[0]):
-                _declare(place.graph, node, names)
+            dtype = type_of(node)
+            if dtype is not None and not _is_declared(node.outputs[0]):
+                _declare(place.graph, node, dtype, names)
+
+
+def type_of(node: ir.Node) -> ir.DataType | None:
+    """The type that a DeepReuseGemm returns, which is that of its weights; None for other nodes."""
+    weights = input_of(node, W)
+    if node.op_type != OP_TYPE or node.domain != DOMAIN or weights is None:
+        return None
+    try:
+        return ir.DataType(float_tensor(weights, "weights").dtype)
+    except Kept:
+        return None
 
 
 def _is_declared(value: ir.Value) -> bool:
@@ -28,9 +41,9 @@ def _is_declared(value: ir.Value) -> bool:
     return len(uses) == 1 and uses[0].node.op_type == "Cast" and not value.is_graph_output()
 
 
-def _declare(graph: ir.Graph, node: ir.Node, names: Names) -> None:
+def _declare(graph: ir.Graph, node: ir.Node, dtype: ir.DataType, names: Names) -> None:
     value = node.outputs[0]
-    cast = ir.node("Cast", [value], {"to": ir.DataType.FLOAT.value}, name=f"{node.name}_type" if node.name else None)
+    cast = ir.node("Cast", [value], {"to": dtype.value}, name=f"{node.name}_type" if node.name else None)
     declared = cast.outputs[0]
     declared.name, declared.type, declared.shape = value.name, value.type, value.shape
     value.name = names.unique(f"{value.name}_untyped")

@@ -1,7 +1,8 @@
 """Without data nothing can be clustered safely: which nodes become faster by the exact operator alone.
 
 The factors are what the operator reached against ONNX Runtime on the layers of VGG-16, SqueezeNet and CifarNet
-(`docs/performance.md`): convolutions that Winograd's filtering serves win, others keep a chain whole.
+(`docs/performance.md`): convolutions that Winograd's filtering serves win, others keep a chain whole. They hold for
+float16 too, because both sides compute it in float, and nothing is converted within a chain.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from drpass.operator.packing import PANEL
 from drpass.passes.match import Candidate
 from drpass.rules.anchor import Match
+from drpass.rules.quantised import reason_against
 from drpass.shape_inference import Shapes, dims_of
 
 #: Speed relative to ONNX Runtime inside a chain: with Winograd's filtering, without it, and with few input channels.
@@ -25,6 +27,8 @@ NO_GAIN = "no convolution of the model is expected to gain without clustering (-
 def reason_against_exact(match: Match) -> str:
     """Why the exact operator is no gain for the node even in a chain; empty if it may be one."""
     outputs, inputs = match.weights.shape[0] // match.group, match.weights.shape[1]
+    if match.integers:
+        return reason_against(match.integers)
     if not match.is_convolution:
         return "a matrix product gains nothing without clustering"
     if match.weights.ndim != 4:

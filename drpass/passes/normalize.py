@@ -11,7 +11,7 @@ from drpass.operator.spec import DOMAIN, LRN, VERSION
 from drpass.passes.places import Place, label, places
 from drpass.passes.plan import EXACT, NOT_ASSIGNED, Assignment, Selection, Verdict
 from drpass.passes.replace import substitute
-from drpass.rules.anchor import input_of
+from drpass.rules.anchor import FLOATS, input_of, wrong_type
 from drpass.shape_inference import Shapes
 
 
@@ -59,6 +59,4 @@ def _illegal(place: Place, node: ir.Node, shapes: Shapes) -> str:
     if place.in_function or x is None:
         return "the type of its input is not known"
     dtype = shapes.get(x, x).dtype
-    if dtype != ir.DataType.FLOAT:
-        return f"unsupported type ({dtype.name.lower() if dtype else 'not known'}; only float32 is supported)"
-    return ""
+    return "" if dtype in FLOATS else wrong_type(dtype.name.lower() if dtype else "not known")

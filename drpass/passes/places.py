@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+
+from drpass.rules.folding import is_foldable
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Names:
 
 
 def add_constant(
-    place: Place, constant: npt.NDArray[np.float32] | ir.TensorProtocol, name: str, before: ir.Node
+    place: Place, constant: npt.NDArray[Any] | np.floating[Any] | ir.TensorProtocol, name: str, before: ir.Node
 ) -> ir.Value:
     """A constant that ``before`` can read: an initializer, or a Constant node inside a function."""
     tensor = constant if isinstance(constant, ir.TensorProtocol) else ir.tensor(constant)
@@ -84,10 +87,14 @@ def drop_unused(values: set[ir.Value], names: Names) -> None:
         if value.is_initializer() and value.graph is not None and value.name:
             value.graph.initializers.pop(value.name)
             names.release(value.name)
-        elif node is not None and node.domain == "" and node.op_type in ("Constant", "Identity") and node.graph:
+        elif node is not None and node.graph and (_is_constant_or_identity(node) or is_foldable(node)):
             pending.extend(source for source in node.inputs if source is not None)
             node.graph.remove(node, safe=True)
             names.release(value.name)
+
+
+def _is_constant_or_identity(node: ir.Node) -> bool:
+    return node.domain == "" and node.op_type in ("Constant", "Identity")
 
 
 def _walk(place: Place) -> Iterator[Place]:

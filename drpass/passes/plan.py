@@ -18,6 +18,7 @@ from drpass.operator.spec import LAYOUTS, LRN, ReuseParameters, describe_layouts
 from drpass.passes.gain import NO_GAIN, WORTH_IT, expected_time, reason_against_exact
 from drpass.passes.match import OP_TYPES, Candidate
 from drpass.rules.anchor import Match
+from drpass.rules.quantised import reason_against
 from drpass.shape_inference import Shapes, shape_of
 
 #: Hashing costs H / M of the dense work (docs/operator.md), and ONNX Runtime is quick at few channels.
@@ -122,6 +123,8 @@ class Work:
     convolution: bool
     #: Pixels or rows of one scope instance; None where a dimension is symbolic.
     rows: int | None
+    #: The operator on integers that ONNX Runtime makes of the node; empty if it makes none.
+    integers: str = ""
 
 
 #: What a node becomes where no parameters are given.
@@ -194,6 +197,10 @@ def _reason(candidate: Candidate, shapes: Shapes, selection: Selection, paramete
     return next((reason for ask in PROFITABILITY if (reason := ask(work))), "")
 
 
+def _on_integers(work: Work) -> str:
+    return reason_against(work.integers)
+
+
 def _depthwise(work: Work) -> str:
     return "depthwise (group = channels)" if work.group > 1 and work.inputs == 1 else ""
 
@@ -215,13 +222,13 @@ def _few_rows(work: Work) -> str:
 
 
 #: Asked in this order; the first answer that is not empty is the reason.
-PROFITABILITY: tuple[Callable[[Work], str], ...] = (_depthwise, _few_output_channels, _few_rows)
+PROFITABILITY: tuple[Callable[[Work], str], ...] = (_on_integers, _depthwise, _few_output_channels, _few_rows)
 
 
 def _work(match: Match, shapes: Shapes, parameters: ReuseParameters) -> Work:
     rows = _rows(match, shapes, whole_batch=parameters.scope == "batch")
     outputs, inputs = match.weights.shape[0] // match.group, match.weights.shape[1]
-    return Work(match.group, outputs, inputs, match.is_convolution, rows)
+    return Work(match.group, outputs, inputs, match.is_convolution, rows, match.integers)
 
 
 def _rows(match: Match, shapes: Shapes, whole_batch: bool) -> int | None:

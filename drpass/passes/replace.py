@@ -17,7 +17,7 @@ from drpass.passes.match import Candidate
 from drpass.passes.places import Names, Place, add_constant, drop_unused
 from drpass.passes.plan import Verdict
 from drpass.rules.absorbing import RANK
-from drpass.rules.anchor import Array, Match
+from drpass.rules.anchor import Array, Match, origin
 
 
 def replace(
@@ -57,7 +57,20 @@ def _replace(
     moved[node.outputs[0]] = reuse.outputs[0]
     substitute(place, [node], node, reuse)
     drop_unused({value for value in old_inputs if value is not None}, names)
+    _drop_before(match, names)
     return reuse
+
+
+def _drop_before(match: Match, names: Names) -> None:
+    """Remove what is part of the match now, unless something else reads it."""
+    for node in match.before:
+        output = node.outputs[0]
+        if node.graph is None or output.uses() or output.is_graph_output():
+            return
+        sources = {value for value in node.inputs if value is not None}
+        node.graph.remove(node, safe=True)
+        names.release(output.name)
+        drop_unused(sources, names)
 
 
 def reuse_node(
@@ -107,7 +120,7 @@ def substitute(place: Place, old_nodes: Sequence[ir.Node], anchor: ir.Node, new:
 def _weights(
     place: Place, match: Match, node: ir.Node, names: Names, packed: dict[tuple[Any, ...], ir.Value]
 ) -> ir.Value:
-    key = (id(place.graph), match.weights_source, *match.recipe)
+    key = (id(place.graph), origin(match.weights_source), *match.recipe)
     if key not in packed:
         name = names.unique(f"{match.weights_source.name}_packed")
         packed[key] = add_constant(place, _packed(match.weights, match.group), name, node)
@@ -120,14 +133,14 @@ def _packed(weights: Array, group: int) -> ir.LazyTensor:
         forget(weights)
         return result
 
-    return deferred(pack, packed_shape(weights.shape, group))
+    return deferred(pack, packed_shape(weights.shape, group), ir.DataType.from_numpy(weights.dtype))
 
 
 def _bias(place: Place, match: Match, node: ir.Node, names: Names) -> ir.Value | None:
     bias = match.bias
     if bias is None and match.addend is not None:
         # ONNX Runtime 1.23 crashes in shape inference on an absent input of a custom operator.
-        bias = np.zeros(match.weights.shape[0], np.float32)
+        bias = np.zeros(match.weights.shape[0], match.weights.dtype)
     if bias is None or isinstance(bias, ir.Value):
         return bias
     return add_constant(place, bias, names.unique(f"{match.weights_source.name}_bias"), node)
@@ -137,7 +150,7 @@ def _addend(place: Place, match: Match, node: ir.Node, names: Names) -> ir.Value
     addend = match.addend
     if addend is None or match.addend_scale == 1.0:
         return addend
-    beta = add_constant(place, np.float32(match.addend_scale), names.unique(f"{addend.name}_beta"), node)
+    beta = add_constant(place, match.weights.dtype.type(match.addend_scale), names.unique(f"{addend.name}_beta"), node)
     scaled = ir.node("Mul", [addend, beta], name=f"{node.name}_beta" if node.name else None)
     scaled.outputs[0].name = names.unique(f"{addend.name}_scaled")
     scaled.outputs[0].shape, scaled.outputs[0].type = addend.shape, addend.type

@@ -17,6 +17,7 @@ from drpass.deferred import deferred
 from drpass.operator.packing import scale_packed
 from drpass.operator.spec import DOMAIN, OP_TYPE, VERSION, A, Activation, B, W, X
 from drpass.rules.anchor import Kept, attribute, float_constant, float_tensor, input_of, require
+from drpass.rules.half import in_range, keeps_precision
 
 Channels = npt.NDArray[np.float64]
 
@@ -103,7 +104,7 @@ def rebuild(op: Any, y: ir.Value, *, scale: Channels | None = None, shift: Chann
     old_bias = inputs[B]
     if shift is not None or old_bias is not None:
         name = old_bias.name if old_bias is not None else f"{_stem(weights)}_bias"
-        inputs[B] = op.initializer(ir.tensor(bias.astype(np.float32)), name=name)
+        inputs[B] = op.initializer(ir.tensor(bias.astype(_dtype(node).numpy())), name=name)
     return _emit(op, node, inputs, dict(node.attributes))
 
 
@@ -122,20 +123,39 @@ def add_addend(op: Any, y: ir.Value, addend: ir.Value) -> ir.Value:
     inputs = [*(input_of(node, index) for index in (X, W, B)), addend]
     if inputs[B] is None:
         # ONNX Runtime 1.23 crashes in shape inference on an absent input of a custom operator.
-        zeros = np.zeros(attribute(node, "output_channels", 0), np.float32)
+        zeros = np.zeros(attribute(node, "output_channels", 0), _dtype(node).numpy())
         inputs[B] = op.initializer(ir.tensor(zeros), name=f"{_stem(_required(inputs[W]))}_bias")
     return _emit(op, node, inputs, dict(node.attributes))
 
 
-def check_foldable(y: ir.Value) -> None:
-    """Raise Kept unless weights and bias are constants that a fold can change."""
+def check_foldable(y: ir.Value, *, scale: Channels | None = None, shift: Channels | None = None) -> None:
+    """Raise Kept unless weights and bias are constants whose type can hold ``scale · y + shift``."""
     node = node_of(y)
-    float_tensor(_required(input_of(node, W)), "weights")
-    _bias(node)
+    weights, bias = float_tensor(_required(input_of(node, W)), "weights"), _bias(node)
+    if weights.dtype != ir.DataType.FLOAT16:
+        return
+    if scale is not None:
+        fits = keeps_precision(_largest(weights, scale.shape[0]) * np.abs(scale), weights.dtype)
+        require(fits, "its weights would leave the range of float16")
+        bias = bias * scale
+    bias = bias if shift is None else bias + shift
+    require(in_range(np.abs(bias), weights.dtype), "its bias would leave the range of float16")
+
+
+def _largest(packed: ir.TensorProtocol, channels: int) -> Channels:
+    """The largest magnitude among the weights of every output channel."""
+    array = packed.numpy()
+    require(array.ndim == 5 and array.size > 0, "its weights are not packed weights")
+    largest: Channels = np.abs(array).max(axis=(2, 3), initial=0).astype(np.float64)
+    return largest.reshape(array.shape[0], -1)[:, : channels // array.shape[0]].reshape(-1)
 
 
 def _scaled(packed: ir.TensorProtocol, scale: Channels) -> ir.LazyTensor:
-    return deferred(lambda: scale_packed(packed.numpy(), scale), packed.shape.numpy())
+    return deferred(lambda: scale_packed(packed.numpy(), scale), packed.shape.numpy(), ir.DataType(packed.dtype))
+
+
+def _dtype(node: ir.Node) -> ir.DataType:
+    return ir.DataType(float_tensor(_required(input_of(node, W)), "weights").dtype)
 
 
 def _emit(op: Any, node: ir.Node, inputs: list[ir.Value | None], attributes: dict[str, Any]) -> ir.Value:

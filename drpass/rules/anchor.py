@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,10 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from drpass.rules import folding
+
 #: From this opset on, Gemm and the elementwise operators broadcast as numpy does.
 FIRST_NUMPY_OPSET = 7
 
-Array = npt.NDArray[np.float32]
+#: Of one of `FLOATS`.
+Array = npt.NDArray[Any]
+#: The types that the operator has.
+FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
 
 
 class Kept(Exception):  # noqa: N818 - an answer, not an error
@@ -41,6 +46,10 @@ class Match:
     addend_scale: float = 1.0
     #: The attributes of the convolution or matrix form, without those that have their default.
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    #: The operator on integers that ONNX Runtime makes of the node (`drpass.rules.quantised`); empty: it makes none.
+    integers: str = ""
+    #: Nodes that computed ``x`` before and are part of the match now, the nearest first (`drpass.rules.before_conv`).
+    before: tuple[ir.Node, ...] = ()
 
     @property
     def group(self) -> int:
@@ -85,7 +94,7 @@ def input_of(node: ir.Node, index: int) -> ir.Value | None:
 
 
 def constant(value: ir.Value, what: str) -> npt.NDArray[Any]:
-    """The constant behind ``value`` (an initializer or a Constant node, through Identity nodes).
+    """The constant behind ``value``: an initializer or a Constant node, through Identity and `drpass.rules.folding`.
 
     ``what`` names it in the reason (plural: "weights"). Raises Kept where it is not constant or can't be read.
     """
@@ -101,14 +110,19 @@ def _unreadable(what: str, error: Exception) -> Kept:
 
 
 def float_tensor(value: ir.Value, what: str) -> ir.TensorProtocol:
-    """As `constant`, for float32 only, without reading it."""
+    """As `constant`, for `FLOATS` only, without reading it."""
     tensor = _tensor(value, what)
-    require(tensor.dtype == ir.DataType.FLOAT, _wrong_type(str(tensor.dtype).lower()))
+    require(tensor.dtype in FLOATS, wrong_type(str(tensor.dtype).lower()))
     return tensor
 
 
 def _tensor(value: ir.Value, what: str) -> ir.TensorProtocol:
-    source = _behind_identities(value)
+    stored, nodes = _behind_foldable(value)
+    tensor = _stored_tensor(stored, what)
+    return _folded(tensor, nodes, what) if nodes else tensor
+
+
+def _stored_tensor(source: ir.Value, what: str) -> ir.TensorProtocol:
     if source.is_initializer():
         require(not source.is_graph_input(), f"{what} are an initializer that is also a graph input")
         tensor = source.const_value
@@ -122,15 +136,30 @@ def _tensor(value: ir.Value, what: str) -> ir.TensorProtocol:
     return tensor
 
 
+def _folded(tensor: ir.TensorProtocol, nodes: Sequence[ir.Node], what: str) -> ir.TensorProtocol:
+    """What the operators make of the stored tensor."""
+    others = [[None if x is None else _stored_tensor(_behind_identities(x), what) for x in n.inputs[1:]] for n in nodes]
+    try:
+        array = np.asarray(tensor.numpy())
+        for node, operands in zip(nodes, others, strict=True):
+            attributes = {name: found.value for name, found in node.attributes.items()}
+            arrays = [None if operand is None else np.asarray(operand.numpy()) for operand in operands]
+            array = folding.fold(node.op_type, [array, *arrays], attributes)
+        return ir.tensor(array)
+    except Exception as error:  # Whatever an untrusted model makes NumPy raise.
+        raise _unreadable(what, error) from error
+
+
 def float_constant(value: ir.Value, what: str) -> Array:
-    """As `constant`, for float32 only."""
+    """As `constant`, for `FLOATS` only."""
     array = constant(value, what)
-    require(array.dtype == np.float32, _wrong_type(str(array.dtype)))
+    require(array.dtype in (np.float32, np.float16), wrong_type(str(array.dtype)))
     return array
 
 
-def _wrong_type(name: str) -> str:
-    return f"unsupported type ({name}; only float32 is supported)"
+def wrong_type(name: str) -> str:
+    """Why a node with a tensor that is not of `FLOATS` is kept."""
+    return f"unsupported type ({name}; only float32 and float16 are supported)"
 
 
 def is_constant(value: ir.Value) -> bool:
@@ -151,6 +180,38 @@ def _behind_identities(value: ir.Value) -> ir.Value:
         value = source
         seen.add(value)
     return value
+
+
+def _behind_foldable(value: ir.Value) -> tuple[ir.Value, list[ir.Node]]:
+    """The value that is stored, and the nodes that are computed from it, in order."""
+    nodes: dict[ir.Node, None] = {}
+    value = _behind_identities(value)
+    while (node := value.producer()) is not None and folding.is_foldable(node) and node not in nodes:
+        source = node.inputs[0]
+        if source is None or any(found.is_ref() for found in node.attributes.values()):
+            break
+        nodes[node] = None
+        value = _behind_identities(source)
+    return value, list(reversed(nodes))
+
+
+def is_computed(value: ir.Value) -> bool:
+    """Whether operators of `drpass.rules.folding` make the value from another."""
+    return bool(_behind_foldable(value)[1])
+
+
+def origin(value: ir.Value) -> tuple[Any, ...]:
+    """What a constant is made of: equal for values that hold the same numbers for that reason."""
+    stored, nodes = _behind_foldable(value)
+    steps = [
+        (
+            node.op_type,
+            *(None if operand is None else _behind_identities(operand) for operand in node.inputs[1:]),
+            *sorted((name, str(found.value)) for name, found in node.attributes.items()),
+        )
+        for node in nodes
+    ]
+    return (stored, *steps)
 
 
 def _constant_node_tensor(value: ir.Value) -> ir.TensorProtocol | None:

@@ -12,7 +12,17 @@ from typing import Any
 
 import onnx_ir as ir
 
-from drpass.rules.anchor import Kept, Match, attribute, float_constant, input_of, require
+from drpass.rules.anchor import (
+    Array,
+    Kept,
+    Match,
+    attribute,
+    float_constant,
+    input_of,
+    is_computed,
+    is_constant,
+    require,
+)
 
 
 def match(node: ir.Node, opset: int) -> Match:
@@ -26,13 +36,15 @@ def match(node: ir.Node, opset: int) -> Match:
     require(1 <= rank <= 3, f"{rank} spatial axes (1 to 3 are supported)")
     group = attribute(node, "group", 1)
     require(group >= 1 and weights.shape[0] % group == 0, f"group {group} does not divide the output channels")
-    attributes: dict[str, Any] = {"kernel_shape": _kernel(node, weights.shape[2:]), **_window(node, rank)}
+    attributes: dict[str, Any] = {"kernel_shape": kernel_of(node, weights.shape[2:]), **_window(node, rank)}
     if group != 1:
         attributes["group"] = group
-    return Match(x, weights, rank + 2, w, ("conv", group), bias=_bias(node, weights.shape[0]), attributes=attributes)
+    bias = bias_of(input_of(node, 2), weights)
+    return Match(x, weights, rank + 2, w, ("conv", group), bias=bias, attributes=attributes)
 
 
-def _kernel(node: ir.Node, shape: Sequence[int]) -> list[int]:
+def kernel_of(node: ir.Node, shape: Sequence[int]) -> list[int]:
+    """That of the weights; raises Kept where the attribute says otherwise."""
     kernel = attribute(node, "kernel_shape", tuple(shape))
     require(tuple(kernel) == tuple(shape), "kernel_shape contradicts the weights")
     return list(kernel)
@@ -57,9 +69,17 @@ def _window(node: ir.Node, rank: int) -> dict[str, Any]:
     return window
 
 
-def _bias(node: ir.Node, channels: int) -> ir.Value | None:
-    bias = input_of(node, 2)
-    if bias is not None and bias.const_value is not None:
-        shape = tuple(bias.const_value.shape.numpy())
-        require(shape == (channels,) and bias.const_value.dtype == ir.DataType.FLOAT, "bias does not fit the weights")
+def bias_of(bias: ir.Value | None, weights: Array) -> ir.Value | Array | None:
+    """The value that it is; where it is computed from constants, what it is computed to be."""
+    if bias is None:
+        return None
+    if is_computed(bias) and is_constant(bias):
+        array = float_constant(bias, "the bias")
+        require(array.shape == weights.shape[:1] and array.dtype == weights.dtype, "bias does not fit the weights")
+        return array
+    if bias.const_value is None:
+        return bias
+    shape = tuple(bias.const_value.shape.numpy())
+    same_type = bias.const_value.dtype == ir.DataType.from_numpy(weights.dtype)
+    require(shape == weights.shape[:1] and same_type, "bias does not fit the weights")
     return bias

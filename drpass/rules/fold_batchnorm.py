@@ -32,12 +32,12 @@ class FoldBatchNorm(AbsorbingRule):
     def guard(self, y: ir.Value, z: ir.Value, **statistics: ir.Value) -> None:  # type: ignore[override]
         norm = node_of(z)
         check_open(y, addend_too=True)
-        check_foldable(y)
         require(attribute(norm, "training_mode", 0) == 0 and len(norm.outputs) == 1, "it is in training mode")
         require(attribute(norm, "spatial", 1) == 1, "it has statistics per pixel")
         convolution = "kernel_shape" in node_of(y).attributes
         require(convolution or output_rank(y) == 2, "its channels are not the last axis")
-        _affine(y, z, **statistics)
+        scale, shift = _affine(y, z, **statistics)
+        check_foldable(y, scale=scale, shift=shift)
 
     def rewrite(self, op: Any, y: ir.Value, z: ir.Value, **statistics: ir.Value) -> ir.Value:  # type: ignore[override]
         scale, shift = _affine(y, z, **statistics)

@@ -22,8 +22,7 @@ class FoldMul(AbsorbingRule):
 
     def guard(self, y: ir.Value, factor: ir.Value) -> None:  # type: ignore[override]
         check_open(y, addend_too=True)
-        check_foldable(y)
-        per_channel(factor, y)
+        check_foldable(y, scale=per_channel(factor, y))
 
     def rewrite(self, op: Any, y: ir.Value, factor: ir.Value) -> ir.Value:  # type: ignore[override]
         return rebuild(op, y, scale=per_channel(factor, y))
@@ -37,8 +36,8 @@ class FoldDiv(AbsorbingRule):
 
     def guard(self, y: ir.Value, divisor: ir.Value) -> None:  # type: ignore[override]
         check_open(y, addend_too=True)
-        check_foldable(y)
         require(bool(np.all(per_channel(divisor, y))), "a divisor is zero")
+        check_foldable(y, scale=1.0 / per_channel(divisor, y))
 
     def rewrite(self, op: Any, y: ir.Value, divisor: ir.Value) -> ir.Value:  # type: ignore[override]
         return rebuild(op, y, scale=1.0 / per_channel(divisor, y))

@@ -17,8 +17,7 @@ class FoldAdd(AbsorbingRule):
 
     def guard(self, y: ir.Value, term: ir.Value) -> None:  # type: ignore[override]
         check_open(y)
-        check_foldable(y)
-        per_channel(term, y)
+        check_foldable(y, shift=per_channel(term, y))
 
     def rewrite(self, op: Any, y: ir.Value, term: ir.Value) -> ir.Value:  # type: ignore[override]
         return rebuild(op, y, shift=per_channel(term, y))
@@ -32,8 +31,7 @@ class FoldSub(AbsorbingRule):
 
     def guard(self, y: ir.Value, term: ir.Value) -> None:  # type: ignore[override]
         check_open(y)
-        check_foldable(y)
-        per_channel(term, y)
+        check_foldable(y, shift=per_channel(term, y))
 
     def rewrite(self, op: Any, y: ir.Value, term: ir.Value) -> ir.Value:  # type: ignore[override]
         return rebuild(op, y, shift=-per_channel(term, y))

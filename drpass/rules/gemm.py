@@ -23,6 +23,7 @@ from drpass.rules.anchor import (
     is_constant,
     require,
 )
+from drpass.rules.half import keeps_precision
 
 
 def match(node: ir.Node, opset: int) -> Match:
@@ -38,24 +39,34 @@ def match(node: ir.Node, opset: int) -> Match:
     transposed = bool(attribute(node, "transB", 0))
     rows = weights if transposed else weights.T
     if alpha != 1.0:
-        rows = (rows * np.float32(alpha)).astype(np.float32)
+        rows = _times(rows, alpha, "weights times alpha")
     attributes: dict[str, Any] = {"trans_a": 1} if attribute(node, "transA", 0) else {}
     recipe = ("matrix", transposed, alpha)
     if c is None or beta == 0.0:
         return Match(x, rows, 2, b, recipe, attributes=attributes)
-    bias = _bias(c, beta, rows.shape[0])
+    bias = _bias(c, beta, rows)
     if bias is None:
         return Match(x, rows, 2, b, recipe, addend=c, addend_scale=beta, attributes=attributes)
     return Match(x, rows, 2, b, recipe, bias=bias, attributes=attributes)
 
 
-def _bias(c: ir.Value, beta: float, channels: int) -> ir.Value | Array | None:
+def _bias(c: ir.Value, beta: float, rows: Array) -> ir.Value | Array | None:
     """C as a bias [M]; None if its rows differ or it is not constant."""
     if not is_constant(c):
         return None
-    array = float_constant(c, "C")
+    channels, array = rows.shape[0], float_constant(c, "C")
+    require(array.dtype == rows.dtype, "C and the weights have different types")
     if array.shape == (channels,) and beta == 1.0:
         return c
     if array.ndim > 2 or array.shape[-1:] not in ((), (1,), (channels,)) or array.shape[:-1] not in ((), (1,)):
         return None
-    return np.broadcast_to(array.reshape(-1) * np.float32(beta), (channels,)).astype(np.float32)
+    return np.ascontiguousarray(np.broadcast_to(_times(array, beta, "C times beta").reshape(-1), (channels,)))
+
+
+def _times(array: Array, factor: float, what: str) -> Array:
+    """In float32, rounded to the type of the array."""
+    product = array.astype(np.float32) * np.float32(factor)
+    dtype = ir.DataType.from_numpy(array.dtype)
+    require(keeps_precision(np.abs(product).max(initial=0), dtype), f"{what} leave the range of float16")
+    rounded: Array = product.astype(array.dtype)
+    return rounded
