@@ -46,9 +46,9 @@ class DeepReuseGemmKernel {
   mutable StageTimes stages_;   // the same
 };
 
-// The operator on the provider of a kernel class.
-template <typename Kernel>
-struct DeepReuseGemmOn : Ort::CustomOpBase<DeepReuseGemmOn<Kernel>, Kernel, /*WithStatus=*/true> {
+// The operator on the provider of a kernel class, for tensors of one type.
+template <typename Kernel, ONNXTensorElementDataType kElement = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT>
+struct DeepReuseGemmOn : Ort::CustomOpBase<DeepReuseGemmOn<Kernel, kElement>, Kernel, /*WithStatus=*/true> {
   DeepReuseGemmOn() {
     this->version = kOrtApiVersion;
     this->InferOutputShapeFn = [](const OrtCustomOp*, OrtShapeInferContext* context) {
@@ -59,9 +59,9 @@ struct DeepReuseGemmOn : Ort::CustomOpBase<DeepReuseGemmOn<Kernel>, Kernel, /*Wi
   const char* GetExecutionProviderType() const { return Kernel::kProvider; }
   size_t GetInputTypeCount() const { return 4; }
   size_t GetOutputTypeCount() const { return 2; }
-  ONNXTensorElementDataType GetInputType(size_t) const { return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT; }
+  ONNXTensorElementDataType GetInputType(size_t) const { return kElement; }
   ONNXTensorElementDataType GetOutputType(size_t index) const {
-    return index == 0 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+    return index == 0 ? kElement : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
   }
   OrtCustomOpInputOutputCharacteristic GetInputCharacteristic(size_t index) const {
     return index < 2 ? INPUT_OUTPUT_REQUIRED : INPUT_OUTPUT_OPTIONAL;

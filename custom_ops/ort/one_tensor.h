@@ -1,4 +1,4 @@
-// What operators of one float tensor in and one out share. An operator is a struct with
+// What operators of one tensor in and one out share. An operator is a struct with
 //   kName, Parameters
 //   static Parameters read(const OrtKernelInfo*)            its attributes, checked
 //   static OrtStatus* infer_shape(OrtShapeInferContext*)
@@ -45,9 +45,10 @@ class OneTensorKernel {
   OwnedAllocator allocator_;
 };
 
-// The operator on the provider of a kernel class.
-template <typename Operator, typename Kernel = OneTensorKernel<Operator>>
-struct OneTensorOp : Ort::CustomOpBase<OneTensorOp<Operator, Kernel>, Kernel, /*WithStatus=*/true> {
+// The operator on the provider of a kernel class, for tensors of one type.
+template <typename Operator, typename Kernel = OneTensorKernel<Operator>,
+          ONNXTensorElementDataType kElement = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT>
+struct OneTensorOp : Ort::CustomOpBase<OneTensorOp<Operator, Kernel, kElement>, Kernel, /*WithStatus=*/true> {
   OneTensorOp() {
     this->version = kOrtApiVersion;
     this->InferOutputShapeFn = [](const OrtCustomOp*, OrtShapeInferContext* context) {
@@ -58,8 +59,8 @@ struct OneTensorOp : Ort::CustomOpBase<OneTensorOp<Operator, Kernel>, Kernel, /*
   const char* GetExecutionProviderType() const { return Kernel::kProvider; }
   size_t GetInputTypeCount() const { return 1; }
   size_t GetOutputTypeCount() const { return 1; }
-  ONNXTensorElementDataType GetInputType(size_t) const { return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT; }
-  ONNXTensorElementDataType GetOutputType(size_t) const { return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT; }
+  ONNXTensorElementDataType GetInputType(size_t) const { return kElement; }
+  ONNXTensorElementDataType GetOutputType(size_t) const { return kElement; }
   OrtStatus* CreateKernelV2(const OrtApi&, const OrtKernelInfo* info, void** kernel) const noexcept {
     return create_kernel<Kernel>(GetName(), info, kernel);
   }

@@ -25,7 +25,13 @@ std::string new_symbol() {
   return "drpass_" + std::to_string(next++);
 }
 
-Shape input_shape(OrtShapeInferContext* context, size_t index) {
+// What is known of an input.
+struct Input {
+  Shape shape;
+  ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+};
+
+Input input_of(OrtShapeInferContext* context, size_t index) {
   const OrtApi& api = Ort::GetApi();
   OrtTensorTypeAndShapeInfo* info = nullptr;  // belongs to the context
   Ort::ThrowOnError(api.ShapeInferContext_GetInputTypeShape(context, index, &info));
@@ -35,12 +41,13 @@ Shape input_shape(OrtShapeInferContext* context, size_t index) {
   std::vector<const char*> symbols(rank, nullptr);
   Ort::ThrowOnError(api.GetDimensions(info, sizes.data(), rank));
   Ort::ThrowOnError(api.GetSymbolicDimensions(info, symbols.data(), rank));
-  Shape shape(rank);
+  Input input{Shape(rank)};
+  Ort::ThrowOnError(api.GetTensorElementType(info, &input.type));
   for (size_t axis = 0; axis < rank; ++axis) {
-    shape[axis].size = sizes[axis];
-    if (symbols[axis]) shape[axis].symbol = symbols[axis];
+    input.shape[axis].size = sizes[axis];
+    if (symbols[axis]) input.shape[axis].symbol = symbols[axis];
   }
-  return shape;
+  return input;
 }
 
 void set_output_shape(OrtShapeInferContext* context, size_t index, const Shape& shape, ONNXTensorElementDataType type) {
@@ -82,13 +89,13 @@ Shape infer(const Parameters& p, const Shape& x) {
 
 void infer_all(OrtShapeInferContext* context) {
   const Parameters p = read_shape_parameters(context);
-  const Shape x = input_shape(context, 0);
+  const auto [x, type] = input_of(context, 0);
   if (x.size() < 2) return;  // not known
   const size_t wanted = p.kernel_shape.size() + (p.x_layout == Layout::blocked ? 3 : 2);
   if (!p.kernel_shape.empty() && x.size() != wanted)
     throw std::invalid_argument("X has rank " + std::to_string(x.size()) + ", but kernel_shape of " +
                                 std::to_string(p.kernel_shape.size()) + " axes needs rank " + std::to_string(wanted));
-  set_output_shape(context, 0, infer(p, x), ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);
+  set_output_shape(context, 0, infer(p, x), type);
 }
 
 template <typename Infer>
@@ -110,7 +117,7 @@ OrtStatus* infer_output_shapes(OrtShapeInferContext* context) {
 OrtStatus* infer_pool_shape(OrtShapeInferContext* context) {
   return guarded("Pool", [context] {
     const PoolParameters p = read_pool_shape_parameters(context);
-    const Shape x = input_shape(context, 0);
+    const auto [x, type] = input_of(context, 0);
     if (x.size() != 5) return;  // not known
     Shape y = x;
     for (size_t axis : {2, 3})
@@ -122,14 +129,14 @@ OrtStatus* infer_pool_shape(OrtShapeInferContext* context) {
       y.pop_back();
       y[1] = {p.channels, ""};
     }
-    set_output_shape(context, 0, y, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);
+    set_output_shape(context, 0, y, type);
   });
 }
 
 OrtStatus* infer_same_shape(OrtShapeInferContext* context) {
   return guarded("LRN", [context] {
-    const Shape x = input_shape(context, 0);
-    if (!x.empty()) set_output_shape(context, 0, x, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);
+    const auto [x, type] = input_of(context, 0);
+    if (!x.empty()) set_output_shape(context, 0, x, type);
   });
 }
 
