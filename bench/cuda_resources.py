@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "custom_ops" / "cuda"
 THREADS = 256  # of a block
-SMALL_BLOCKS = {"list": 32, "moments": 32}  # other numbers of threads
+SMALL_BLOCKS = {"list": 32, "moments<false>": 32, "moments<true>": 32}  # other numbers of threads
 REGISTERS = 65536  # of a multiprocessor, on all architectures
 
 
@@ -99,11 +99,14 @@ def parse(log: str) -> list[Usage]:
 
 
 def name_of(symbol: str) -> str:
-    """`dense_kernelILi128ELi64EE...` of a mangled name as `dense<128, 64>`."""
-    match = re.search(r"\d+([a-z_]+)_kernel(?:I((?:Li\d+E)+)E)?", symbol)
+    """`dense_kernelILi128ELb1EE...` of a mangled name as `dense<128, true>`."""
+    match = re.search(r"\d+([a-z_]+)_kernel(?:I((?:L[ib]\d+E)+)E)?", symbol)
     if match is None:
         return symbol
-    values = re.findall(r"Li(\d+)E", match[2] or "")
+    values = [
+        number if kind == "i" else ("false", "true")[int(number)]
+        for kind, number in re.findall(r"L([ib])(\d+)E", match[2] or "")
+    ]
     return match[1] + (f"<{', '.join(values)}>" if values else "")
 
 

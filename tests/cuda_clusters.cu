@@ -1,5 +1,6 @@
 // Clusters on CUDA against those of the CPU, to the last bit: cell edges, ids in their order, counts, guard and centroids.
 // Prints what differs; the exit status is the number of cases that do.
+#include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
 #include <cmath>
@@ -41,6 +42,7 @@ struct Case {
   float step, ratio;
   bool blocked;
   float offset = 0;  // of all values; a large one brings out how sums are rounded
+  bool half = false;  // X is of float16
 };
 
 std::vector<float> alike(const Geometry& g, unsigned seed, float offset) {
@@ -71,13 +73,15 @@ struct Found {
   cuda::ClusterView view;
 };
 
-Found run_on_device(const Parameters& p, const Geometry& g, const std::vector<float>& x) {
+template <typename T>
+Found run_on_device(const Parameters& p, const Geometry& g, const std::vector<T>& x) {
   DeviceMemory memory;
   const cuda::Device device{nullptr, memory};
-  Scratch<float> copy(memory, x.size());
-  cuda::check(cudaMemcpy(copy.data(), x.data(), x.size() * sizeof(float), cudaMemcpyHostToDevice), "cudaMemcpy");
+  Scratch<char> copy(memory, x.size() * sizeof(T));
+  cuda::check(cudaMemcpy(copy.data(), x.data(), x.size() * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy");
   Tensors tensors;
-  tensors.x = copy.data();
+  tensors.half = std::is_same<T, __half>::value;
+  tensors.x = reinterpret_cast<const float*>(copy.data());
   const cuda::View v = cuda::make_view(p, g, tensors, g.scope_images());
   cuda::ClusterView c = cuda::make_cluster_view(p, g, v);
   const cuda::ClusterScratch scratch(v, c, device);
@@ -131,8 +135,14 @@ bool run(const Case& k, unsigned seed) {
   std::vector<int64_t> shape{k.images, k.channels, k.height, k.width};
   if (k.blocked) shape = {k.images, (k.channels + kPanel - 1) / kPanel, k.height, k.width, kPanel};
   const Geometry g = resolve(p, shape, {k.group, 1, 1, k.channels / k.group, kPanel});
-  const std::vector<float> x = alike(g, seed, k.offset);
-  const Found found = run_on_device(p, g, x);
+  std::vector<float> x = alike(g, seed, k.offset);
+  std::vector<__half> halves;
+  for (float& value : x) {
+    if (!k.half) break;
+    halves.push_back(__float2half_rn(value));
+    value = __half2float(halves.back());
+  }
+  const Found found = k.half ? run_on_device(p, g, halves) : run_on_device(p, g, x);
 
   HostMemory memory;
   SerialExecutor executor;
@@ -173,6 +183,8 @@ const Case kCases[] = {
     {"lsh", Method::lsh, Scope::image, 2, 10, 1, 21, 19, 4, 9, 0, 0.5f, false},
     {"lsh, batch", Method::lsh, Scope::batch, 3, 7, 1, 25, 23, 3, 64, 0, 0.9f, false},
     {"lsh, blocks", Method::lsh, Scope::image, 2, 20, 1, 20, 20, 8, 33, 0, 0.3f, true},
+    {"grid, half", Method::grid, Scope::batch, 3, 10, 1, 21, 19, 4, 0, 0.3f, 0.5f, false, 0, true},
+    {"lsh, half in blocks", Method::lsh, Scope::image, 2, 20, 1, 20, 20, 8, 33, 0, 0.3f, true, 0, true},
 };
 
 }  // namespace

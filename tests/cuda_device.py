@@ -84,8 +84,8 @@ def configure(source: Path, folder: Path) -> None:
         "DRPASS_CUDA": "ON",
         "CMAKE_CUDA_ARCHITECTURES": "75-virtual",
         "CMAKE_CUDA_RUNTIME_LIBRARY": "Shared",
-        # PTX as text, faults with their source line, and little room for tables.
-        "CMAKE_CUDA_FLAGS": "-no-compress -lineinfo -DDRPASS_TABLE_BYTES=200000",
+        # PTX as text, faults with their source line, little room for tables, no tensor cores.
+        "CMAKE_CUDA_FLAGS": "-no-compress -lineinfo -DDRPASS_TABLE_BYTES=200000 -DDRPASS_SOFTWARE_MMA",
     }
     if headers := next(ROOT.glob("build/*/onnxruntime-headers/unpacked/usr/include/onnxruntime"), None):
         options["ONNXRUNTIME_INCLUDE_DIR"] = str(headers)
@@ -105,6 +105,7 @@ def interposer() -> ctypes.CDLL:
     _run("cc", "-shared", "-fPIC", "-Wall", "-O1", "-o", built, Path(__file__).with_name("cuda_interposer.c"), "-ldl")
     loaded = ctypes.CDLL(str(built), mode=ctypes.RTLD_GLOBAL)
     loaded.interposer_count.restype = ctypes.c_size_t
+    loaded.interposer_graph_launches.restype = ctypes.c_size_t
     loaded.interposer_stream.restype = ctypes.c_void_p
     loaded.interposer_stream.argtypes = [ctypes.c_size_t]
     return loaded

@@ -21,6 +21,9 @@ import cuda_device
 TESTS = [
     "test_cuda_clusters.py",
     "test_cuda_errors.py",
+    "test_cuda_graph.py",
+    "test_cuda_half.py",
+    "test_cuda_tf32.py",
     "test_operator_method.py",
     "test_cuda.py",
 ]  # the quick ones first
@@ -127,6 +130,33 @@ FAULTS = [
         "c.capacity, c.length}",
     ),
     Fault("scratch: the table is not cleared", "cluster_scratch.cu", "fill_all(table_, 0xFF);", ""),
+    Fault(
+        "half: four weights read from two",
+        "element.h",
+        "make_float4(low.x, low.y, high.x, high.y)",
+        "make_float4(low.x, low.y, low.x, low.y)",
+    ),
+    Fault("half: no room for sums of float", "engine.cu", "  if (v.half) {", "  if (false) {"),
+    Fault("half: rounded towards zero", "element.h", "__float2half_rn", "__float2half_rz"),
+    Fault("tensor cores: factors are cut off, not rounded", "tensor_cores.h", "(bits + 0x1000)", "(bits)"),
+    Fault(
+        "tensor cores: rows and columns of B change places",
+        "dense_product.h",
+        "w[depth + column + 4 * e][output_ + 8 * j + row]",
+        "w[depth + row][output_ + 8 * j + column + 4 * e]",
+    ),
+    Fault(
+        "tensor cores: the lower half of a tile is put over the upper",
+        "dense_product.h",
+        "row + e / 2 * 8] = sum_",
+        "row] = sum_",
+    ),
+    Fault(
+        "launch: waits",
+        "launch.h",
+        "  if (blocks == 0) return;",
+        "  if (blocks == 0 || cudaStreamSynchronize(static_cast<cudaStream_t>(stream)) != cudaSuccess) return;",
+    ),
     Fault(
         "launch: the default stream",
         "launch.h",

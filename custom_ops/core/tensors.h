@@ -32,7 +32,9 @@ struct Addend {
 // Throws std::invalid_argument if `shape` does not broadcast to the shape of Y, or in blocks is not the same.
 Addend make_addend(const Geometry& geometry, const float* data, const std::vector<int64_t>& shape);
 
+// With `half` all but stats are of float16, and the pointers stand for pointers to that.
 struct Tensors {
+  bool half = false;
   const float* x = nullptr;
   const float* w = nullptr;
   const float* bias = nullptr;  // may be absent

@@ -10,12 +10,15 @@ constexpr int kFew = 32;    // threads of a block of `moments`: there are few of
 constexpr int kBatch = 32;  // values of a thread that are on their way from memory while as many are added
 
 // Every eighth pixel from `pixel` on; zeros past the end, which change no sum.
-__device__ void load(const float* x, int64_t x_pixel, int64_t pixel, int64_t pixels, float (&values)[kBatch]) {
+template <bool kHalf>
+__device__ void load(const View& v, int64_t first, int64_t pixel, float (&values)[kBatch]) {
 #pragma unroll
-  for (int i = 0; i < kBatch; ++i) values[i] = pixel + 8 * i < pixels ? x[(pixel + 8 * i) * x_pixel] : 0.0f;
+  for (int i = 0; i < kBatch; ++i)
+    values[i] = pixel + 8 * i < v.pixels ? load_element(v.x, kHalf, first + (pixel + 8 * i) * v.x_pixel) : 0.0f;
 }
 
 // Every thread adds up every eighth pixel of a channel of an image. Neighbouring threads read neighbours in memory.
+template <bool kHalf>
 __global__ __launch_bounds__(kFew) void moments_kernel(View v, ClusterView c) {
   const int64_t thread = static_cast<int64_t>(blockIdx.x) * kFew + threadIdx.x;
   if (thread >= static_cast<int64_t>(v.images) * v.channels * 8) return;
@@ -23,12 +26,12 @@ __global__ __launch_bounds__(kFew) void moments_kernel(View v, ClusterView c) {
   const int lane = static_cast<int>(planes ? thread % 8 : thread / v.channels % 8);
   const int channel = static_cast<int>(planes ? thread / 8 % v.channels : thread % v.channels);
   const int64_t image = thread / 8 / v.channels;
-  const float* x = v.x + image * v.x_image + v.x_offset(channel);
+  const int64_t first = image * v.x_image + v.x_offset(channel);
   double sum = 0, squares = 0;
   float values[kBatch], next[kBatch];
-  load(x, v.x_pixel, lane, v.pixels, values);
+  load<kHalf>(v, first, lane, values);
   for (int64_t pixel = lane; pixel < v.pixels; pixel += 8 * kBatch) {
-    load(x, v.x_pixel, pixel + 8 * kBatch, v.pixels, next);
+    load<kHalf>(v, first, pixel + 8 * kBatch, next);
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
       const double value = values[i];
@@ -69,7 +72,7 @@ __global__ __launch_bounds__(kThreads) void edge_kernel(View v, ClusterView c) {
 
 void launch_cell_edges(const View& v, const ClusterView& c, void* stream) {
   const int64_t threads = static_cast<int64_t>(v.images) * v.channels * 8;
-  launch("moments", moments_kernel, divide_up(threads, kFew), kFew, stream, v, c);
+  launch("moments", v.half ? moments_kernel<true> : moments_kernel<false>, divide_up(threads, kFew), kFew, stream, v, c);
   launch("edge", edge_kernel, v.scopes, kThreads, stream, v, c);
 }
 

@@ -1,14 +1,15 @@
 #include "cuda/dense.h"
 
 #include <climits>
+#include <type_traits>
 
+#include "cuda/dense_product.h"
 #include "cuda/launch.h"
 
 namespace drpass::cuda {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kDepth = 16;  // rows of the product that are in shared memory at a time
+constexpr int kThreads = kDenseThreads;
 
 // A row of the product: one tap of one channel.
 struct Row {
@@ -78,18 +79,19 @@ __device__ Row row_of(const View& v, int row, const int* channels, int count) {
   return result;
 }
 
+template <bool kHalf>
 __device__ float read(const View& v, const Origin& origin, const Row& row) {
   bool inside = row.weight >= 0;
 #pragma unroll
   for (int slot = 0; slot < 3; ++slot)
     inside &= static_cast<unsigned>(origin.position[slot] + row.position[slot]) < static_cast<unsigned>(v.in[slot]);
-  return inside ? v.x[origin.offset + row.offset] : 0.0f;
+  return inside ? load_element(v.x, kHalf, origin.offset + row.offset) : 0.0f;
 }
 
-template <int kPixels, int kOutputs>
+template <int kPixels, int kOutputs, typename Product>
 struct Shared {
-  float x[2][kDepth][kPixels + 4];  // 4 more, so that pixels of neighbouring rows lie in different banks
-  float w[2][kDepth][kOutputs];
+  float x[2][kDepth][kPixels + Product::kXPad];
+  float w[2][kDepth][kOutputs + Product::kWPad];
   Row rows[2][kDepth];
   Origin origins[kPixels];
 };
@@ -115,83 +117,49 @@ __device__ void element_of(const View& v, int i, int& pixel, int& depth) {
   }
 }
 
-template <int kPixels, int kOutputs>
-__device__ void fetch(const View& v, const Shared<kPixels, kOutputs>& s, const Tile& tile, int buffer,
+template <bool kHalf, int kPixels, int kOutputs, typename Product>
+__device__ void fetch(const View& v, const Shared<kPixels, kOutputs, Product>& s, const Tile& tile, int buffer,
                       Fetched<kPixels, kOutputs>& f) {
 #pragma unroll
   for (int i = 0; i < f.kCount; ++i) {
     int pixel, depth;
     element_of<kPixels>(v, i, pixel, depth);
-    f.x[i] = read(v, s.origins[pixel], s.rows[buffer][depth]);
+    f.x[i] = read<kHalf>(v, s.origins[pixel], s.rows[buffer][depth]);
   }
   f.w = make_float4(0, 0, 0, 0);
   const int quad = threadIdx.x % 4, depth = threadIdx.x / 4 % kDepth, column = threadIdx.x / (4 * kDepth);
   const int panel = tile.first_output / kPanel + column, row = s.rows[buffer][depth].weight;
   if (column >= kOutputs / kPanel || panel >= v.panels || row < 0) return;
   const int64_t rows = static_cast<int64_t>(v.taps) * v.group_channels;
-  const float* line = v.w + ((static_cast<int64_t>(tile.group) * v.panels + panel) * rows + row) * kPanel;
-  f.w = reinterpret_cast<const float4*>(line)[quad];
+  const int64_t line = (static_cast<int64_t>(tile.group) * v.panels + panel) * rows + row;
+  f.w = load_quad(v.w, kHalf, line * kPanel + quad * 4);
 }
 
-template <int kPixels, int kOutputs>
-__device__ void store(const View& v, const Fetched<kPixels, kOutputs>& f, int buffer, Shared<kPixels, kOutputs>& s) {
+template <int kPixels, int kOutputs, typename Product>
+__device__ void store(const View& v, const Fetched<kPixels, kOutputs>& f, int buffer,
+                      Shared<kPixels, kOutputs, Product>& s) {
 #pragma unroll
   for (int i = 0; i < f.kCount; ++i) {
     int pixel, depth;
     element_of<kPixels>(v, i, pixel, depth);
-    s.x[buffer][depth][pixel] = f.x[i];
+    s.x[buffer][depth][pixel] = Product::factor(f.x[i]);
   }
   const int quad = threadIdx.x % 4, depth = threadIdx.x / 4 % kDepth, column = threadIdx.x / (4 * kDepth);
-  if (column < kOutputs / kPanel) *reinterpret_cast<float4*>(&s.w[buffer][depth][column * kPanel + quad * 4]) = f.w;
-}
-
-// The outputs of a thread: kQuads times 4 neighbouring pixels, 4 neighbouring outputs. A warp has 32 * kQuads pixels of 16
-// outputs, so that it reads each value in shared memory once and writes whole lines of planes.
-template <int kPixels, int kOutputs>
-struct Place {
-  static constexpr int kColumns = kOutputs / kPanel, kQuads = kPixels * kColumns / kThreads;
-  int pixel, output;
-  __device__ Place() {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    pixel = warp / kColumns * 32 * kQuads + lane % 8 * 4;
-    output = warp % kColumns * kPanel + lane / 8 * 4;
-  }
-};
-
-template <int kPixels, int kOutputs, int kQuads>
-__device__ void multiply(const Shared<kPixels, kOutputs>& s, int buffer, const Place<kPixels, kOutputs>& place,
-                         float (&sum)[kQuads][4][4]) {
-#pragma unroll
-  for (int depth = 0; depth < kDepth; ++depth) {
-    const float4 w = *reinterpret_cast<const float4*>(&s.w[buffer][depth][place.output]);
-#pragma unroll
-    for (int q = 0; q < kQuads; ++q) {
-      const float4 x = *reinterpret_cast<const float4*>(&s.x[buffer][depth][place.pixel + 32 * q]);
-      const float xs[4] = {x.x, x.y, x.z, x.w}, ws[4] = {w.x, w.y, w.z, w.w};
-#pragma unroll
-      for (int i = 0; i < 4; ++i)
-#pragma unroll
-        for (int j = 0; j < 4; ++j) sum[q][i][j] = fmaf(xs[i], ws[j], sum[q][i][j]);
-    }
-  }
+  if (column < kOutputs / kPanel)
+    *reinterpret_cast<float4*>(&s.w[buffer][depth][column * kPanel + quad * 4]) =
+        make_float4(Product::factor(f.w.x), Product::factor(f.w.y), Product::factor(f.w.z), Product::factor(f.w.w));
 }
 
 // The sums go through the room of X in shared memory, 32 outputs at a time, so that neighbouring threads have neighbours in
 // Y, and the code of the epilogue is there once.
-template <int kPixels, int kOutputs, int kQuads>
-__device__ void write(const View& v, const Tile& tile, const Place<kPixels, kOutputs>& place, bool raw,
-                      const float (&sum)[kQuads][4][4], Shared<kPixels, kOutputs>& s) {
+template <int kPixels, int kOutputs, typename Product>
+__device__ void write(const View& v, const Tile& tile, bool raw, const Product& product,
+                      Shared<kPixels, kOutputs, Product>& s) {
   constexpr int kRows = kOutputs < 2 * kDepth ? kOutputs : 2 * kDepth;
-  float(*rows)[kPixels + 4] = s.x[0];
+  auto rows = s.x[0];
   for (int first = 0; first < kOutputs; first += kRows) {
     __syncthreads();
-    if (place.output / kRows * kRows == first)
-#pragma unroll
-      for (int q = 0; q < kQuads; ++q)
-#pragma unroll
-        for (int j = 0; j < 4; ++j)
-          *reinterpret_cast<float4*>(&rows[place.output - first + j][place.pixel + 32 * q]) =
-              make_float4(sum[q][0][j], sum[q][1][j], sum[q][2][j], sum[q][3][j]);
+    product.put(first, kRows, rows);
     __syncthreads();
 #pragma unroll 1
     for (int i = threadIdx.x; i < kRows * kPixels; i += kThreads) {
@@ -200,20 +168,26 @@ __device__ void write(const View& v, const Tile& tile, const Place<kPixels, kOut
       if (index >= tile.count || m >= v.panels * kPanel) continue;
       const int image = tile.instance * v.instance_images + (tile.first_pixel + index) / v.output_pixels;
       const int pixel = (tile.first_pixel + index) % v.output_pixels;
-      if (m < v.group_outputs)
-        *v.y_at(image, channel, pixel) = raw ? rows[row][index] : finish(v, rows[row][index], image, channel, pixel);
-      else if (v.y_blocked)  // lanes past the last channel
-        *v.y_at(image, channel, pixel) = 0.0f;
+      const int64_t place = v.y_at(image, channel, pixel);
+      if (m >= v.group_outputs) {
+        if (v.y_blocked) v.store(place, 0.0f);  // lanes past the last channel
+      } else if (raw) {
+        v.sums[place] = rows[row][index];
+      } else {
+        v.store(place, finish(v, rows[row][index], image, channel, pixel));
+      }
     }
   }
 }
 
 // One tile of kPixels * kOutputs outputs a block: while a step is multiplied, the next is on its way from global memory.
 // Two blocks a multiprocessor: where nothing is asked for, ptxas spills registers to fit in more.
-template <int kPixels, int kOutputs>
+template <int kPixels, int kOutputs, bool kHalf, bool kTensor>
 __global__ __launch_bounds__(kThreads, 2) void dense_kernel(View v, DenseChannels dense) {
   static_assert(kThreads % kPixels == 0 || kPixels % kThreads == 0, "a thread stays with its pixel");
-  __shared__ Shared<kPixels, kOutputs> s;
+  using Product = std::conditional_t<kTensor && kTensorCores, TensorProduct<kPixels, kOutputs>,
+                                     FusedProduct<kPixels, kOutputs>>;
+  __shared__ Shared<kPixels, kOutputs, Product> s;
   const Tile tile = tile_of<kPixels, kOutputs>(v, blockIdx.x);
   const int part = tile.instance * v.groups + tile.group;
   const int* channels = dense.channels ? dense.channels + static_cast<int64_t>(part) * v.group_channels : nullptr;
@@ -227,29 +201,38 @@ __global__ __launch_bounds__(kThreads, 2) void dense_kernel(View v, DenseChannel
     s.rows[threadIdx.x / kDepth][threadIdx.x % kDepth] = row_of(v, threadIdx.x, channels, count);
   __syncthreads();
 
-  const Place<kPixels, kOutputs> place;
-  float sum[Place<kPixels, kOutputs>::kQuads][4][4] = {};
+  Product product;
   Fetched<kPixels, kOutputs> fetched;
-  fetch(v, s, tile, 0, fetched);
+  fetch<kHalf>(v, s, tile, 0, fetched);
   store(v, fetched, 0, s);
   __syncthreads();
   for (int step = 0; step < steps; ++step) {
     const int buffer = step % 2;
     const bool more = step + 1 < steps;
-    if (more) fetch(v, s, tile, 1 - buffer, fetched);
+    if (more) fetch<kHalf>(v, s, tile, 1 - buffer, fetched);
     if (threadIdx.x < kDepth) s.rows[buffer][threadIdx.x] = row_of(v, (step + 2) * kDepth + threadIdx.x, channels, count);
-    multiply(s, buffer, place, sum);
+    product.add(s.x[buffer], s.w[buffer]);
     if (more) store(v, fetched, 1 - buffer, s);
     __syncthreads();
   }
-  write(v, tile, place, raw, sum, s);
+  write(v, tile, raw, product, s);
+}
+
+template <int kPixels, int kOutputs, bool kHalf, bool kTensor>
+void launch_kernel(const View& v, const DenseChannels& dense, void* stream) {
+  const int64_t pixels = static_cast<int64_t>(v.instance_images) * v.output_pixels;
+  const int64_t tiles = divide_up(pixels, kPixels) * divide_up(v.group_outputs, kOutputs);
+  launch("dense", dense_kernel<kPixels, kOutputs, kHalf, kTensor>, v.scopes * v.groups * tiles, kThreads, stream, v, dense);
 }
 
 template <int kPixels, int kOutputs>
 void launch_tiles(const View& v, const DenseChannels& dense, void* stream) {
-  const int64_t pixels = static_cast<int64_t>(v.instance_images) * v.output_pixels;
-  const int64_t tiles = divide_up(pixels, kPixels) * divide_up(v.group_outputs, kOutputs);
-  launch("dense", dense_kernel<kPixels, kOutputs>, v.scopes * v.groups * tiles, kThreads, stream, v, dense);
+  if (v.half)
+    v.tf32 ? launch_kernel<kPixels, kOutputs, true, true>(v, dense, stream)
+           : launch_kernel<kPixels, kOutputs, true, false>(v, dense, stream);
+  else
+    v.tf32 ? launch_kernel<kPixels, kOutputs, false, true>(v, dense, stream)
+           : launch_kernel<kPixels, kOutputs, false, false>(v, dense, stream);
 }
 
 }  // namespace

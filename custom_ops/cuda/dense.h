@@ -12,8 +12,8 @@ struct DenseChannels {
   const int* reused;    // [instance * groups + group]: sub-vector groups that have clusters
 };
 
-// Writes all outputs. Where sub-vector groups have clusters, bias, addend and activation are left to the reconstruction,
-// and outputs without dense channels are not written.
+// Writes all outputs. Where sub-vector groups have clusters the results go to the view's sums, bias, addend and activation
+// are left to the reconstruction, and outputs without dense channels are not written.
 void launch_dense(const View& view, const DenseChannels& dense, void* stream);
 
 }  // namespace drpass::cuda

@@ -62,8 +62,13 @@ class Passes {
   Scratch<char> tables_;
 };
 
-void compute_clustered(const Parameters& p, const View& v, ClusterView c, int64_t* stats, Device device) {
+void compute_clustered(const Parameters& p, View v, ClusterView c, int64_t* stats, Device device) {
   const ClusterScratch scratch(v, c, device);
+  Scratch<float> sums;
+  if (v.half) {
+    sums = make_scratch<float>(device.memory, {v.images, v.y_image});
+    v.sums = sums.data();
+  }
   if (p.method == Method::grid)
     launch_cell_edges(v, c, device.stream);
   else

@@ -13,10 +13,11 @@ namespace drpass::cuda {
 // DeepReuseGemm: Y (and stats).
 void compute(const Parameters& parameters, const Geometry& geometry, const Tensors& tensors, Device device);
 
-void pool(const PoolParameters& parameters, const PoolGeometry& geometry, const float* x, float* y, Device device);
+// Tensors of float, or of float16 with `half`.
+void pool(const PoolParameters& parameters, const PoolGeometry& geometry, bool half, const void* x, void* y, Device device);
 
 // x and y as in core/lrn.h.
 void local_response_normalization(const LrnParameters& parameters, int64_t images, int64_t channels, int64_t pixels,
-                                  const float* x, float* y, Device device);
+                                  bool half, const void* x, void* y, Device device);
 
 }  // namespace drpass::cuda

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "cuda/element.h"
 #include "cuda/engine.h"
 #include "cuda/launch.h"
 
@@ -9,11 +10,11 @@ namespace {
 constexpr int kThreads = 256;
 
 struct LrnView {
-  const float* x;
-  float* y;
+  const void* x;
+  void* y;
   int64_t elements, pixels, channels, before, after;
   float scale, bias, beta;
-  bool blocked;
+  bool half, blocked;
 
   // Where element i lies: its channel, and the distance from any element to the one of the next channel.
   __device__ int64_t channel_of(int64_t i) const {
@@ -43,19 +44,20 @@ __global__ __launch_bounds__(kThreads) void lrn_kernel(LrnView v) {
   const int64_t c = v.channel_of(i);
   float squares = 0.0f;
   for (int64_t j = max(c - v.before, int64_t{0}); j <= min(c + v.after, v.channels - 1); ++j) {
-    const float x = v.x[v.at_channel(i, c, j)];
+    const float x = load_element(v.x, v.half, v.at_channel(i, c, j));
     squares = fmaf(x, x, squares);
   }
-  v.y[i] = v.x[i] / power(fmaf(squares, v.scale, v.bias), v.beta);
+  store_element(v.y, v.half, i, load_element(v.x, v.half, i) / power(fmaf(squares, v.scale, v.bias), v.beta));
 }
 
 }  // namespace
 
 void local_response_normalization(const LrnParameters& p, int64_t images, int64_t channels, int64_t pixels,
-                                  const float* x, float* y, Device device) {
+                                  bool half, const void* x, void* y, Device device) {
   LrnView v{};
   v.x = x;
   v.y = y;
+  v.half = half;
   v.elements = images * channels * pixels;
   v.pixels = pixels;
   v.channels = channels;

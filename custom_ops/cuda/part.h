@@ -22,7 +22,7 @@ struct Part {
   // Element l of the sub-vector of a pixel of the scope instance.
   __device__ float value(const View& v, int pixel, int l) const {
     const int64_t image = static_cast<int64_t>(instance) * v.instance_images + pixel / v.pixels;
-    return v.x[image * v.x_image + v.x_offset(static_cast<int>(channel) + l) + pixel % v.pixels * v.x_pixel];
+    return v.load(v.x, image * v.x_image + v.x_offset(static_cast<int>(channel) + l) + pixel % v.pixels * v.x_pixel);
   }
 };
 

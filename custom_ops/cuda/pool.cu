@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "cuda/element.h"
 #include "cuda/engine.h"
 #include "cuda/launch.h"
 
@@ -9,8 +10,9 @@ namespace {
 constexpr int kThreads = 256;
 
 struct PoolView {
-  const float* x;
-  float* y;
+  const void* x;
+  void* y;
+  bool half;
   int64_t elements;  // lanes of blocks of output pixels
   int64_t blocks, channels;
   PoolAxis rows, columns;
@@ -33,7 +35,7 @@ __global__ __launch_bounds__(kThreads) void pool_kernel(PoolView v) {
   for (int64_t y = top; y < bottom; ++y) {
     float sum = 0.0f;
     for (int64_t x = left; x < right; ++x) {
-      const float value = v.x[((slab * v.rows.in + y) * v.columns.in + x) * kPanel + lane];
+      const float value = load_element(v.x, v.half, ((slab * v.rows.in + y) * v.columns.in + x) * kPanel + lane);
       sum += value;
       if (!v.average) result = result > value ? result : value;
     }
@@ -43,17 +45,18 @@ __global__ __launch_bounds__(kThreads) void pool_kernel(PoolView v) {
 
   const int64_t channel = slab % v.blocks * kPanel + lane;
   if (!v.planes)
-    v.y[element] = result;
+    store_element(v.y, v.half, element, result);
   else if (channel < v.channels)
-    v.y[(slab / v.blocks * v.channels + channel) * v.rows.out * v.columns.out + pixel] = result;
+    store_element(v.y, v.half, (slab / v.blocks * v.channels + channel) * v.rows.out * v.columns.out + pixel, result);
 }
 
 }  // namespace
 
-void pool(const PoolParameters& p, const PoolGeometry& g, const float* x, float* y, Device device) {
+void pool(const PoolParameters& p, const PoolGeometry& g, bool half, const void* x, void* y, Device device) {
   PoolView v{};
   v.x = x;
   v.y = y;
+  v.half = half;
   v.elements = g.images * g.blocks * g.rows.out * g.columns.out * kPanel;
   v.blocks = g.blocks;
   v.channels = p.channels;

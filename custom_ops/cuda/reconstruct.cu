@@ -40,7 +40,7 @@ __device__ void load_slice(const View& v, const ClusterView& c, const PassView& 
     const int64_t line = (static_cast<int64_t>(p.group) * v.panels + m / kPanel) * v.taps + tap;
     const int64_t channel = static_cast<int64_t>(k) * c.length + l;
     const bool inside = l < length && m / kPanel < v.panels;
-    s.w[i / kWide][i % kWide] = inside ? v.w[(line * v.group_channels + channel) * kPanel + m % kPanel] : 0.0f;
+    s.w[i / kWide][i % kWide] = inside ? v.load(v.w, (line * v.group_channels + channel) * kPanel + m % kPanel) : 0.0f;
   }
   for (int i = threadIdx.x; i < kRows * kSlice; i += kThreads) {
     const int row = cluster + i / kSlice, l = begin + i % kSlice;
@@ -233,9 +233,9 @@ __global__ __launch_bounds__(kThreads, 4) void reconstruct_kernel(View v, Cluste
   const int64_t area = area_of(v, p, tile.instance);
   if (c.reused[area] == 0) return;
   for (int i = threadIdx.x; i < S::kPixels; i += kThreads) s.sources[i] = source_of(v, tile.first_pixel + i);
-  const bool before = p.k > 0 || c.dense_counts[area] > 0;  // Y holds a part of the sum
+  const bool before = p.k > 0 || c.dense_counts[area] > 0;  // a part of the sum is there
   for_outputs(v, p, tile, s, [&](int image, int pixel, int m, float& value) {
-    value = before && m < v.group_outputs ? *v.y_at(image, p.group * v.group_outputs + m, pixel) : 0.0f;
+    value = before && m < v.group_outputs ? v.sums[v.y_at(image, p.group * v.group_outputs + m, pixel)] : 0.0f;
   });
   __syncthreads();
 
@@ -270,10 +270,14 @@ __global__ __launch_bounds__(kThreads, 4) void reconstruct_kernel(View v, Cluste
   const bool last = p.k + p.sub_groups == c.sub_groups;
   for_outputs(v, p, tile, s, [&](int image, int pixel, int m, float& value) {
     const int channel = p.group * v.group_outputs + m;
-    if (m < v.group_outputs)
-      *v.y_at(image, channel, pixel) = last ? finish(v, value, image, channel, pixel) : value;
-    else if (v.y_blocked)  // lanes past the last channel
-      *v.y_at(image, channel, pixel) = 0.0f;
+    const int64_t place = v.y_at(image, channel, pixel);
+    if (m >= v.group_outputs) {
+      if (v.y_blocked) v.store(place, 0.0f);  // lanes past the last channel
+    } else if (last) {
+      v.store(place, finish(v, value, image, channel, pixel));
+    } else {
+      v.sums[place] = value;
+    }
   });
 }
 

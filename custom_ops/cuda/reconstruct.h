@@ -28,7 +28,7 @@ constexpr int64_t kElement = sizeof(float);  // room for an element of a table
 // Columns of a table are a multiple of this.
 int table_columns(const View& view);
 
-// Builds the tables, then adds their rows to what is in Y. The last pass over sub-vector groups completes the outputs.
+// Builds the tables, then adds their rows to what is in the view's sums. The last pass over sub-vector groups completes the outputs.
 void launch_pass(const View& view, const ClusterView& clusters, const PassView& pass, void* stream);
 
 }  // namespace drpass::cuda

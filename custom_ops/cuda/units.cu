@@ -11,9 +11,9 @@ __global__ __launch_bounds__(kThreads) void tap_sums_kernel(View v, float* sums)
   const int64_t row = static_cast<int64_t>(v.group_channels) * kPanel;
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= v.groups * v.panels * row) return;
-  const float* w = v.w + i / row * v.taps * row + i % row;
+  const int64_t first = i / row * v.taps * row + i % row;
   float sum = 0;
-  for (int tap = 0; tap < v.taps; ++tap) sum += fabsf(w[tap * row]);
+  for (int tap = 0; tap < v.taps; ++tap) sum += fabsf(v.load(v.w, first + tap * row));
   sums[i] = sum;
 }
 

@@ -73,10 +73,13 @@ View make_view(const Parameters& p, const Geometry& g, const Tensors& t, int64_t
   v.y_pixel = g.y_pixel;
   v.x_blocked = g.x_layout == Layout::blocked;
   v.y_blocked = g.y_layout == Layout::blocked;
+  v.half = t.half;
+  v.tf32 = p.allow_tf32;
   v.x = t.x;
   v.w = t.w;
   v.bias = t.bias;
   v.y = t.y;
+  v.sums = t.half ? nullptr : t.y;
   v.addend = make_addend_view(t.addend);
   v.activation = p.activation;
   for (int i = 0; i < 2; ++i) v.activation_params[i] = p.activation_params[i];

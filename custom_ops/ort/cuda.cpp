@@ -39,11 +39,12 @@ OrtStatus* CudaDeepReuseGemmKernel::ComputeV2(OrtKernelContext* raw) noexcept {
 }
 
 void Lrn::launch(const Parameters& parameters, const Call& call, cuda::Device device) {
-  cuda::local_response_normalization(parameters, call.images, call.channels, call.pixels, call.x, call.y, device);
+  cuda::local_response_normalization(parameters, call.images, call.channels, call.pixels, call.half, call.x, call.y,
+                                     device);
 }
 
 void Pool::launch(const Parameters& parameters, const Call& call, cuda::Device device) {
-  cuda::pool(parameters, call.geometry, call.x, call.y, device);
+  cuda::pool(parameters, call.geometry, call.half, call.x, call.y, device);
 }
 
 }  // namespace drpass

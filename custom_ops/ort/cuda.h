@@ -71,8 +71,11 @@ class OneTensorCudaKernel {
   OwnedAllocator allocator_;
 };
 
-using CudaDeepReuseGemmOp = DeepReuseGemmOn<CudaDeepReuseGemmKernel>;
-using CudaLrnOp = OneTensorOp<Lrn, OneTensorCudaKernel<Lrn>>;
-using CudaPoolOp = OneTensorOp<Pool, OneTensorCudaKernel<Pool>>;
+template <ONNXTensorElementDataType kElement>
+using CudaDeepReuseGemmOp = DeepReuseGemmOn<CudaDeepReuseGemmKernel, kElement>;
+template <ONNXTensorElementDataType kElement>
+using CudaLrnOp = OneTensorOp<Lrn, OneTensorCudaKernel<Lrn>, kElement>;
+template <ONNXTensorElementDataType kElement>
+using CudaPoolOp = OneTensorOp<Pool, OneTensorCudaKernel<Pool>, kElement>;
 
 }  // namespace drpass

@@ -22,6 +22,8 @@ bool shape_of(Ort::KernelContext& context, size_t index, std::vector<int64_t>* s
   return true;
 }
 
+const float* data_of(const Ort::ConstValue& tensor) { return static_cast<const float*>(tensor.GetTensorRawData()); }
+
 }  // namespace
 
 BoundCall bind(const Parameters& parameters, Ort::KernelContext& context) {
@@ -31,7 +33,8 @@ BoundCall bind(const Parameters& parameters, Ort::KernelContext& context) {
   shape_of(context, 0, &x_shape);
   shape_of(context, 1, &shape);
   const Geometry& geometry = call.geometry = resolve(parameters, x_shape, shape);
-  tensors.x = context.GetInput(0).GetTensorData<float>();
+  tensors.half = is_half(context.GetInput(0));
+  tensors.x = data_of(context.GetInput(0));
   const std::vector<int64_t> expected = packed_weight_shape(geometry);
   if (shape.size() == 5 && shape[3] != expected[3])
     throw std::invalid_argument("X has " + std::to_string(geometry.channels) + " channels, but W was packed for " +
@@ -39,16 +42,16 @@ BoundCall bind(const Parameters& parameters, Ort::KernelContext& context) {
   if (shape != expected)
     throw std::invalid_argument("W has shape " + format_shape(shape) + ", but " + format_shape(expected) +
                                 " was expected");
-  tensors.w = context.GetInput(1).GetTensorData<float>();
+  tensors.w = data_of(context.GetInput(1));
   if (shape_of(context, 2, &shape)) {
     if (shape != std::vector<int64_t>{geometry.output_channels})
       throw std::invalid_argument("B has shape " + format_shape(shape) + ", but [" +
                                   std::to_string(geometry.output_channels) + "] was expected");
-    tensors.bias = context.GetInput(2).GetTensorData<float>();
+    tensors.bias = data_of(context.GetInput(2));
   }
   if (shape_of(context, 3, &shape))
-    tensors.addend = make_addend(geometry, context.GetInput(3).GetTensorData<float>(), shape);
-  tensors.y = context.GetOutput(0, geometry.y_shape).GetTensorMutableData<float>();
+    tensors.addend = make_addend(geometry, data_of(context.GetInput(3)), shape);
+  tensors.y = static_cast<float*>(context.GetOutput(0, geometry.y_shape).GetTensorMutableRawData());
   if (context.GetOutputCount() > 1) {
     auto stats = context.GetOutput(1, {geometry.scopes(), geometry.groups, geometry.sub_groups()});
     if (stats) tensors.stats = stats.GetTensorMutableData<int64_t>();

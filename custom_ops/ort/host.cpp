@@ -38,6 +38,10 @@ OwnedAllocator default_allocator(const OrtKernelInfo* info) {
   return OwnedAllocator(allocator);
 }
 
+bool is_half(const Ort::ConstValue& tensor) {
+  return tensor.GetTensorTypeAndShapeInfo().GetElementType() == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
+}
+
 std::string node_name(const OrtKernelInfo* info) {
   size_t size = 0;
   Ort::ThrowOnError(Ort::GetApi().KernelInfo_GetNodeName(info, nullptr, &size));

@@ -45,6 +45,9 @@ OwnedAllocator default_allocator(const OrtKernelInfo* info);
 
 std::string node_name(const OrtKernelInfo* info);
 
+// Whether a tensor is of float16; else it is of float, because no other type is registered.
+bool is_half(const Ort::ConstValue& tensor);
+
 // The status that reports an exception of `op_type` node `node`.
 OrtStatus* make_status(const char* op_type, const std::string& node, const std::exception& error);
 

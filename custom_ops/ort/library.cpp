@@ -16,6 +16,19 @@
 #define DRPASS_EXPORT extern "C" __attribute__((visibility("default")))
 #endif
 
+#ifdef DRPASS_CUDA
+// For tensors of one type.
+template <ONNXTensorElementDataType kElement>
+static void add_cuda_operators(Ort::CustomOpDomain& domain) {
+  static const drpass::CudaDeepReuseGemmOp<kElement> deep_reuse_gemm;
+  static const drpass::CudaLrnOp<kElement> lrn;
+  static const drpass::CudaPoolOp<kElement> pool;
+  domain.Add(&deep_reuse_gemm);
+  domain.Add(&lrn);
+  domain.Add(&pool);
+}
+#endif
+
 // Called for every session that uses the library, on any thread. The operators and their domain live as long as the library,
 // because sessions keep pointers to them.
 DRPASS_EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
@@ -39,12 +52,8 @@ DRPASS_EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* optio
       made.Add(&half_lrn);
       made.Add(&half_pool);
 #ifdef DRPASS_CUDA
-      static const drpass::CudaDeepReuseGemmOp cuda_deep_reuse_gemm;
-      static const drpass::CudaLrnOp cuda_lrn;
-      static const drpass::CudaPoolOp cuda_pool;
-      made.Add(&cuda_deep_reuse_gemm);
-      made.Add(&cuda_lrn);
-      made.Add(&cuda_pool);
+      add_cuda_operators<ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT>(made);
+      add_cuda_operators<ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16>(made);
 #endif
       return made;
     }();

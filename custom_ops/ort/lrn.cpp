@@ -26,14 +26,14 @@ Lrn::Call Lrn::bind(const Parameters& parameters, Ort::KernelContext& context) {
     pixels /= kPanel;
     channels *= kPanel;
   }
-  float* y = context.GetOutput(0, shape).GetTensorMutableData<float>();
-  return {shape[0], channels, pixels, x.GetTensorData<float>(), y};
+  void* y = context.GetOutput(0, shape).GetTensorMutableRawData();
+  return {shape[0], channels, pixels, is_half(x), x.GetTensorRawData(), y};
 }
 
 void Lrn::run(const Parameters& parameters, const Call& call, const KernelSet* kernels, Executor& executor,
               Memory& memory) {
-  local_response_normalization(parameters, call.images, call.channels, call.pixels, call.x, call.y, kernels, executor,
-                               memory);
+  local_response_normalization(parameters, call.images, call.channels, call.pixels, static_cast<const float*>(call.x),
+                               static_cast<float*>(call.y), kernels, executor, memory);
 }
 
 }  // namespace drpass

@@ -12,13 +12,14 @@ OrtStatus* Pool::infer_shape(OrtShapeInferContext* context) { return infer_pool_
 Pool::Call Pool::bind(const Parameters& parameters, Ort::KernelContext& context) {
   const auto x = context.GetInput(0);
   const PoolGeometry geometry = resolve_pool(parameters, x.GetTensorTypeAndShapeInfo().GetShape());
-  float* y = context.GetOutput(0, geometry.y_shape).GetTensorMutableData<float>();
-  return {geometry, x.GetTensorData<float>(), y};
+  void* y = context.GetOutput(0, geometry.y_shape).GetTensorMutableRawData();
+  return {geometry, is_half(x), x.GetTensorRawData(), y};
 }
 
 void Pool::run(const Parameters& parameters, const Call& call, const KernelSet* kernels, Executor& executor,
                Memory& memory) {
-  pool(parameters, call.geometry, call.x, call.y, kernels, executor, memory);
+  pool(parameters, call.geometry, static_cast<const float*>(call.x), static_cast<float*>(call.y), kernels, executor,
+       memory);
 }
 
 }  // namespace drpass

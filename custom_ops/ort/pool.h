@@ -13,8 +13,9 @@ struct Pool {
   static OrtStatus* infer_shape(OrtShapeInferContext* context);
   struct Call {
     PoolGeometry geometry;
-    const float* x;
-    float* y;
+    bool half;  // X and Y are of float16
+    const void* x;
+    void* y;
   };
   static Call bind(const Parameters& parameters, Ort::KernelContext& context);
   static void run(const Parameters& parameters, const Call& call, const KernelSet* kernels, Executor& executor,
