@@ -1,8 +1,8 @@
 """The named networks: Keras descriptions and trained weights in the ``models`` folder, one file a network.
 
 A network NAME is three files: ``NAME.py`` with ``build(weights: Path | None = None) -> keras.Model``, ``NAME.toml``
-(how an image becomes its input; see ``drpass.data``) and ``NAME.weights.npz`` (its trained weights, which may also be in
-a cache folder where they are too large to ship).
+(how an image becomes its input; see ``drpass.data``) and ``NAME.weights.npz`` (its trained weights, which may also be
+in a cache folder where they are too large to ship).
 """
 
 from __future__ import annotations
