@@ -13,11 +13,11 @@ _LONGEST = 200
 
 def graphs_of(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
     """The main graph first, then all subgraphs, those in functions too."""
-    pending = [*_bodies(node for function in model.functions for node in function.node), model.graph]
+    pending = [*bodies(node for function in model.functions for node in function.node), model.graph]
     while pending:
         graph = pending.pop()
         yield graph
-        pending.extend(_bodies(graph.node))
+        pending.extend(bodies(graph.node))
 
 
 def check_texts(message: Message) -> None:
@@ -45,7 +45,8 @@ def one_line(text: object) -> str:
     return line if len(line) <= _LONGEST else line[: _LONGEST - 3] + "..."
 
 
-def _bodies(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
+def bodies(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
+    """The subgraphs of nodes, not those within them."""
     for node in nodes:
         for attribute in node.attribute:
             if attribute.HasField("g"):

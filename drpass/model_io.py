@@ -16,6 +16,7 @@ from drpass import external_data
 from drpass.errors import DrpassError
 from drpass.files import atomic_output
 from drpass.message import check_texts, graphs_of, innermost
+from drpass.order import put_in_order
 
 __all__ = ["check_texts", "graphs_of", "is_large", "load", "load_proto", "outline", "save", "to_ir", "to_proto"]
 
@@ -42,6 +43,7 @@ def load_proto(path: str | os.PathLike[str]) -> onnx.ModelProto:
         raise DrpassError(f"{path} is not an ONNX file, or it is truncated (its protobuf can't be parsed)") from error
     if not model.ir_version or not model.HasField("graph") or not model.opset_import:
         raise DrpassError(f"{path} is not an ONNX model (it has no graph, IR version or opset)")
+    put_in_order(model)
     external_data.attach(model, path, len(data))
     return model
 
