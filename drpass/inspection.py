@@ -15,11 +15,17 @@ from drpass.model_check import require_valid
 from drpass.operator.spec import BLOCKED, DEFAULTS, DOMAIN, OP_TYPE, ReuseParameters, describe_layouts
 from drpass.passes import Selection, Verdict
 from drpass.passes.places import label, places
+from drpass.rules import quantised
 from drpass.rules.anchor import Kept, attribute, constant, input_of
 from drpass.shape_inference import Shapes, dims_of, infer_shapes
 
 #: The operators that the table shows where not all are asked for.
-WORKING = (*passes.OP_TYPES, OP_TYPE)
+WORKING = (*passes.OP_TYPES, *quantised.OP_TYPES, OP_TYPE)
+
+#: Which input of a convolution has its weights [M, Cg, *kernel].
+_WEIGHTS_AT = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}
+#: Products with an attribute for the other order of their left side.
+_TRANSPOSES_LEFT = ("Gemm", "FusedGemm", "FusedMatMul", "QGemm")
 
 Dims = tuple[int | str | None, ...]
 
@@ -136,15 +142,15 @@ def _reads(node: ir.Node, shapes: Shapes) -> int | None:
     if _is_reuse(node):
         packed = _shape(input_of(node, 1), shapes)
         return None if packed is None or len(packed) != 5 else _product(packed[2:4])
-    if node.op_type in ("Conv", "FusedConv"):
-        weights = _shape(input_of(node, 1), shapes)
+    if node.op_type in _WEIGHTS_AT:
+        weights = _shape(input_of(node, _WEIGHTS_AT[node.op_type]), shapes)
         return None if weights is None else _product(weights[1:])
     if node.op_type == "ConvTranspose":
         return _reads_transposed(node, shapes)
     left = _shape(input_of(node, 0), shapes)
     if not left:
         return None
-    transposed = node.op_type in ("Gemm", "FusedGemm", "FusedMatMul") and node.attributes.get_int("transA", 0) == 1
+    transposed = node.op_type in _TRANSPOSES_LEFT and node.attributes.get_int("transA", 0) == 1
     return _product((left[0] if transposed else left[-1],))
 
 
