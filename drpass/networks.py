@@ -22,6 +22,9 @@ import numpy.typing as npt
 from drpass.errors import DrpassError
 from drpass.files import atomic_output
 
+#: Networks whose weights ``models/fetch_imagenet.py`` gets.
+_IN_KERAS = ("vgg16", "vgg19")
+
 
 def models_folder() -> Path:
     """The folder of the named networks: inside an installed package, or beside the package in a source checkout."""
@@ -51,9 +54,15 @@ def trained_weights(name: str) -> Path:
     path = weights_path(name)
     if path.is_file():
         return path
+    raise DrpassError(f"there are no trained weights of '{name}' ({path}); {_way_to_weights(name)}")
+
+
+def _way_to_weights(name: str) -> str:
+    if name in _IN_KERAS:
+        script = models_folder() / "fetch_imagenet.py"
+        return f"when online, `python {script} {name}` gets those of Keras for ImageNet, or give --weights FILE.npz"
     script = models_folder() / f"train_{name}.py"
-    way = f"train them with `python {script}`, or give --weights" if script.is_file() else "give --weights FILE.npz"
-    raise DrpassError(f"there are no trained weights of '{name}' ({path}); {way}")
+    return (f"train them with `python {script}`, or " if script.is_file() else "") + "give --weights FILE.npz"
 
 
 def preprocessing_path(name: str) -> Path:
@@ -92,10 +101,13 @@ def network_module(name: str) -> Any:
 
 
 def save_weights(model: Any, path: Path) -> None:
-    """Write the weights of a Keras model as float16 arrays named ``layer/variable`` to an .npz file, atomically."""
+    """Write the weights of a Keras model as float16 arrays named ``layer/variable`` to an .npz file, atomically.
+
+    They are not compressed: that takes several times as long and saves a tenth.
+    """
     arrays: Any = {variable.path: np.asarray(variable).astype(np.float16) for variable in model.weights}
     with atomic_output(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez(file, **arrays)
 
 
 def load_weights(model: Any, path: Path) -> None:

@@ -118,4 +118,4 @@ def _print_networks(json: bool) -> None:
         return
     for network in networks:
         weights = "" if network["trained"] else " (no trained weights; give --weights)"
-        console.out.print(f"{network['name']:12} {network['description']}{weights}", markup=False)
+        console.out.print(f"{network['name']:14} {network['description']}{weights}", markup=False)

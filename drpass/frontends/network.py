@@ -10,13 +10,18 @@ from drpass.frontends.tensorflow_function import import_tensorflow
 from drpass.networks import build_network, network_names, preprocessing_path, trained_weights
 
 
+def _name(source: str) -> str:
+    """Dashes stand for underscores: the names are those of Python files."""
+    return source.replace("-", "_")
+
+
 def _claims(source: str) -> bool:
-    return source in network_names()
+    return _name(source) in network_names()
 
 
 def _load(request: Request) -> FrameworkModel:
     import_tensorflow()
-    name = request.source
+    name = _name(request.source)
     model = build_network(name, request.weights or trained_weights(name))
     return from_keras(name, model, Preprocess.from_toml(preprocessing_path(name)))
 
