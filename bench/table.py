@@ -3,9 +3,9 @@
     python bench/table.py [--quick] [--rows NAME,...] [--threads 1,2] [--out docs/performance.md]
     python bench/table.py --rows-file bench/tuned.toml --out docs/performance.md --section tuned
 
-Rows are in rows.toml; films.toml has those that take long, tuned.toml those whose settings are plans of the tuner. Data
-and models are found through DRPASS_DATA and DRPASS_MODELS; a row whose data or model is not there says so. Exit status:
-0 measured (whether or not goals are met), 2 bad input.
+Rows are in rows.toml; films.toml has those that take long, tuned.toml those whose settings are plans of the tuner,
+paper.toml networks whose weights are not shipped. Data and models are found through DRPASS_DATA and DRPASS_MODELS; a
+row whose data or model is not there says so. Exit status: 0 measured (whether or not goals are met), 2 bad input.
 """
 
 from __future__ import annotations

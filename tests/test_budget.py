@@ -184,6 +184,16 @@ def test_agreement_is_the_share_of_same_first_classes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("limit", "kept", "certain"), [(0.5, True, True), (0.7, True, False), (0.8, False, False), (0.9, False, True)]
+)
+def test_a_limit_within_the_interval_is_not_certain(limit: float, kept: bool, certain: bool) -> None:
+    """An agreement of 75.00 % [59.81, 85.81]."""
+    x = one_hot([0] * 30 + [1] * 10, 0.25)
+    (finding,) = judge(Budget(min_agreement=limit), passing(), shifting([0.5, 0, 0, 0]), data(x)).findings
+    assert (finding.kept, finding.certain) == (kept, certain)
+
+
+@pytest.mark.parametrize(
     ("share", "n", "interval"),
     [(0.5, 10, (0.2366, 0.7634)), (1.0, 10, (0.7225, 1.0)), (0.0, 1, (0.0, 0.7935))],
 )

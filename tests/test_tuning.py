@@ -24,6 +24,8 @@ from drpass.plan_file import Plan
 from drpass.rewrite import rewrite
 from drpass.tensors import Feeds
 from drpass.tune import Budget, Tuned, Tuning, sweep, workbench
+from drpass.tune.exact import by_rule, wherever_possible
+from drpass.tune.subject import Subject
 from drpass.validation import validate
 
 #: Milliseconds of a node by what it is; grid gets slower as its step gets smaller.
@@ -142,6 +144,16 @@ def test_budget_of_no_error_comes_back_exact_without_trying_clusters(
     tuned = tune(original, Budget.parse(["exact"]))
     assert methods(tuned) == {"first": "exact", "second": "exact", "last": "kept"}
     assert validate(original, tuned.result.to_proto(), split().held_out).outputs[0].errors.max_rel < 1e-5
+
+
+def test_every_way_of_exact_operators_has_a_choice_for_what_can_not_be_replaced() -> None:
+    proto = classifier()
+    proto.graph.node[4].CopyFrom(node("MatMul", ["d", "d"], ["m"], "square"))
+    proto.graph.node.insert(5, node("GlobalAveragePool", ["m"], ["e"]))
+    subject = Subject(proto, [{"x": pictures(4, 1)}], 4, 1)
+    for way in (by_rule(subject), wherever_possible(subject)):
+        assert set(way) == {verdict.key for verdict in subject.verdicts}
+        assert "not constant" in str(way["", "square"])
 
 
 def test_where_nothing_that_clusters_is_faster_every_layer_says_so(

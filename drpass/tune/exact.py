@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from drpass.benchmark import Ratio
-from drpass.operator.spec import LRN, ReuseParameters
+from drpass.operator.spec import ReuseParameters
 from drpass.passes import EXACT, Assignment, NodeKey
 from drpass.tune.report import Speed
 from drpass.tune.subject import Subject
@@ -86,6 +86,6 @@ def by_rule(subject: Subject) -> dict[NodeKey, ReuseParameters | str]:
 
 def wherever_possible(subject: Subject) -> dict[NodeKey, ReuseParameters | str]:
     """Exact operators for all convolutions, whatever is expected."""
-    choices = {key: layer.against_exact or EXACT for key, layer in subject.layers.items()}
-    normalizations = {verdict.key: verdict.reason or EXACT for verdict in subject.verdicts if verdict.op_type == LRN}
-    return {**choices, **normalizations}
+    # What is no layer is an LRN, or can't be replaced at all.
+    others = {verdict.key: verdict.reason or EXACT for verdict in subject.verdicts if verdict.key not in subject.layers}
+    return {**others, **{key: layer.against_exact or EXACT for key, layer in subject.layers.items()}}

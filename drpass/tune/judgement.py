@@ -33,7 +33,8 @@ class Finding:
     """One limit of a budget on some data.
 
     ``value``: found, of the worst output; ``interval``: 95 %, where one is known; ``n``: samples. ``value``, ``limit``
-    and ``interval`` are shares where ``unit`` is "points" or "%".
+    and ``interval`` are shares where ``unit`` is "points" or "%". ``certain``: all of the interval says what ``kept``
+    says.
     """
 
     what: str
@@ -43,6 +44,7 @@ class Finding:
     kept: bool
     n: int
     unit: str
+    certain: bool = True
 
     def describe(self) -> str:
         """``top-1 loss +0.10 points [-0.21, +0.41], limit 0.10, n 1000: kept``."""
@@ -194,8 +196,12 @@ def _finding(
     interval: tuple[float, float] | None = None,
 ) -> Finding:
     """``least``: the limit is the least that the value may be, else the most."""
-    kept = value >= limit - _SLIVER if least else value <= limit + _SLIVER
-    return Finding(what, value, limit, interval, kept, n, unit)
+
+    def keeps(found: float) -> bool:
+        return found >= limit - _SLIVER if least else found <= limit + _SLIVER
+
+    certain = all(keeps(end) == keeps(value) for end in interval or ())
+    return Finding(what, value, limit, interval, keeps(value), n, unit, certain)
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:

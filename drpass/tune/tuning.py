@@ -6,7 +6,7 @@ import hashlib
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,8 @@ class Tuning:
         while self._speed is not None:
             found = judgement(bench, bench.budget, self._chosen, data)
             if found.kept:
+                if self._chosen != exact.assignment:
+                    notes.extend(_doubts(found))
                 return found
             what = "; ".join(finding.describe() for finding in found.findings if not finding.kept)
             if self._chosen != exact.assignment:
@@ -275,6 +277,13 @@ def _samples(seconds: float, pair_ms: float, batch: int) -> int:
     model."""
     fewest = -(-_FEWEST_SAMPLES // batch)
     return max(int(1000 * seconds / pair_ms), fewest) * batch
+
+
+def _doubts(found: Judgement) -> Iterator[str]:
+    """Limits that clustering keeps on this data, but by chance it may not on other data of the kind."""
+    for finding in found.findings:
+        if not finding.certain:
+            yield f"held-out data is too little to be sure of the {finding.what}; give more of it, or more --time"
 
 
 def _versions() -> dict[str, str]:
