@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="Markdown file whose sections are replaced")
     options = parser.parse_args(arguments)
     try:
-        speed, equal = [], []
+        speed: list[list[str]] = []
+        equal: list[list[str]] = []
         for row in load_rows(Path(__file__).with_name("rows.toml"), _ROWS):
             print(f"{row.name} ...", file=sys.stderr, flush=True)
             workshop = Workshop(options.work)
