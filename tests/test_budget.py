@@ -248,7 +248,7 @@ def test_a_judgement_as_json() -> None:
     entry = found.to_dict()
     assert entry["kept"] is True
     assert entry["findings"][0]["text"] == found.findings[0].describe()
-    assert entry["findings"][0].keys() == {"what", "value", "limit", "interval", "kept", "n", "unit", "text"}
+    assert entry["findings"][0].keys() == {"what", "value", "limit", "interval", "kept", "n", "unit", "certain", "text"}
 
 
 def test_the_metric_gets_all_samples_of_both_models_in_order() -> None:
