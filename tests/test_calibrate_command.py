@@ -99,6 +99,20 @@ def test_tuning_options_without_data_are_refused(original: Path, tmp_path: Path,
     refused(drpass("rewrite", original, tmp_path / "out.onnx", *option), "--calibrate")
 
 
+def _interrupted(command: list[str], journal: Path) -> tuple[int, bytes]:
+    """Status and errors of a run that gets Ctrl-C once it has measured something."""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=journal.parent) as child:
+        limit = time.monotonic() + 60
+        while not (journal.exists() and journal.read_text().count("\n") > 2):
+            assert time.monotonic() < limit
+            if child.poll() is not None:
+                break
+            time.sleep(0.01)
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=60)
+    return child.returncode, err
+
+
 def test_interrupted_run_leaves_the_best_plan_so_far_and_can_be_resumed(
     original: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -106,15 +120,14 @@ def test_interrupted_run_leaves_the_best_plan_so_far_and_can_be_resumed(
     arguments += ["--threads", "1", "--batch", "8", "--time", "5"]
     command = [sys.executable, "-m", "drpass", *map(str, arguments)]
     journal, plan = tmp_path / "out.onnx.tuning", tmp_path / "out.onnx.plan.toml"
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path) as child:
-        limit = time.monotonic() + 60
-        while not (journal.exists() and journal.read_text().count("\n") > 2):
-            assert child.poll() is None, child.communicate()
-            assert time.monotonic() < limit
-            time.sleep(0.01)
-        child.send_signal(signal.SIGINT)
-        _, err = child.communicate(timeout=60)
-    assert child.returncode == 130, err
+    # On a busy machine a run may be over before the signal comes; then it says nothing, and another is begun.
+    status, err = 0, b""
+    for _ in range(5):
+        status, err = _interrupted(command, journal)
+        if status != 0:
+            break
+        (tmp_path / "out.onnx").unlink()
+    assert status == 130, err
     assert b"--resume" in err
     assert not (tmp_path / "out.onnx").exists()
     rewrite(original, plan=Plan.read(plan))
