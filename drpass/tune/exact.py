@@ -44,10 +44,10 @@ def find_exact(bench: Workbench) -> Exact:
     if not ways:
         found = Exact(by_rule(subject), SAME, Sweep({}, {}))
     else:
-        ways.sort(key=lambda way: -bench.speed(way).ratio.median)
-        # Both were timed against the original; what decides is which of the two is faster, in pairs.
-        swapped = ways[-1] != ways[0] and bench.speed(ways[-1], ways[0]).ratio.median > 1.0
-        chosen = ways[-1 if swapped else 0]
+        chosen = ways[0]
+        for way in ways[1:]:
+            if way != chosen and bench.speed(way, chosen).ratio.median > 1.0:
+                chosen = way
         found = Exact(chosen, bench.speed(chosen), Sweep({}, {}))
     found.times = time_layers(subject, found.assignment, bench.journal)
     return _with_some_given_back(bench, found)

@@ -18,7 +18,7 @@ from drpass.ranking import are_scores
 from drpass.tensors import Array, Feeds, output_specs
 from drpass.tune.budget import Budget
 from drpass.tune.metric import Metric
-from drpass.tune.rounding import rounding_limit
+from drpass.tune.rounding import Rounding
 from drpass.validation import OutputResult, ValidationReport, validate
 from drpass.validation.classes import ClassMeter
 
@@ -93,13 +93,19 @@ def judge(
     """
     if budget.max_metric_loss is not None and metric is None:
         raise DrpassError("a limit on the loss of a metric needs a metric")
-    kept_outputs = _Outputs()
-    observe = None if budget.max_metric_loss is None else kept_outputs.add
+    kept_outputs = _Outputs() if budget.max_metric_loss is not None else None
+    rounding = Rounding(original, threads) if budget.max_rel == 0 else None
+    observers = [observer.add for observer in (kept_outputs, rounding) if observer is not None]
+
+    def observe(batch: Batch, before: Feeds, after: Feeds) -> None:
+        for add in observers:
+            add(batch, before, after)
+
     report = validate(original, rewritten, data, threads=threads, peak=budget.peak, observe=observe)
-    if budget.max_rel == 0:
-        budget = replace(budget, max_rel=rounding_limit(original, data, threads))
+    if rounding is not None:
+        budget = replace(budget, max_rel=rounding.limit)
     findings = [*_of_classes(budget, report), *_of_errors(budget, report)]
-    if metric is not None and budget.max_metric_loss is not None:
+    if metric is not None and budget.max_metric_loss is not None and kept_outputs is not None:
         loss = kept_outputs.loss(metric)
         findings.append(_finding("loss of the metric", loss, budget.max_metric_loss, report.samples))
     error = max((output.errors.rms_rel for output in report.outputs), default=0.0)

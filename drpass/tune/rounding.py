@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from drpass.data import Data
+from drpass.data import Batch
 from drpass.execution import Model, open_session, run
-from drpass.tensors import output_specs
+from drpass.tensors import Feeds, output_specs
 from drpass.validation import ErrorMeter
 
 #: Bounds as max |d| / max |r|. One exact layer stays below the first (docs/operator.md). A network rounds as often as
@@ -13,20 +13,25 @@ from drpass.validation import ErrorMeter
 _ONE_LAYER, _TIMES = 5e-6, 4.0
 
 
-def rounding_limit(original: Model, data: Data, threads: int | None = None) -> float:
-    """The largest max |d| / max |r| of an output that may be called rounding, for this model on this data.
-
-    The measure is the original itself: ONNX Runtime with its optimisations against the same without them, which sums
-    in another order. Raises DrpassError if the model can't run.
+class Rounding:
+    """Watches a validation. The measure is the original itself: ONNX Runtime with its optimisations, as it was
+    validated, against the same without them, which sums in another order. Raises DrpassError if the model can't run.
     """
-    sessions = [open_session(original, threads=threads, optimized=optimized) for optimized in (True, False)]
-    names = [spec.name for spec in output_specs(sessions[0])]
-    meters = [ErrorMeter(name) for name in names]
-    for batch in data.batches():
-        reference, other = (run(session, batch.feeds, names) for session in sessions)
-        for meter, left, right in zip(meters, reference, other):
-            meter.add(left, right)
-    figures = [meter.figures() for meter in meters]
-    # Where NaN or infinity depends on the order of a sum, nothing is known of the rest.
-    known = [figure.max_rel for figure in figures if not figure.non_finite]
-    return max(_ONE_LAYER, _TIMES * max(known, default=0.0))
+
+    def __init__(self, original: Model, threads: int | None = None) -> None:
+        self._session = open_session(original, threads=threads, optimized=False)
+        self._meters = {spec.name: ErrorMeter(spec.name) for spec in output_specs(self._session)}
+
+    def add(self, batch: Batch, original: Feeds, rewritten: Feeds) -> None:
+        """Take in one batch, with the outputs that the original had."""
+        names = list(self._meters)
+        for name, other in zip(names, run(self._session, batch.feeds, names)):
+            self._meters[name].add(original[name], other)
+
+    @property
+    def limit(self) -> float:
+        """The largest max |d| / max |r| of an output that may be called rounding, for this model on this data."""
+        figures = [meter.figures() for meter in self._meters.values()]
+        # Where NaN or infinity depends on the order of a sum, nothing is known of the rest.
+        known = [figure.max_rel for figure in figures if not figure.non_finite]
+        return max(_ONE_LAYER, _TIMES * max(known, default=0.0))

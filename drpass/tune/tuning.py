@@ -166,8 +166,8 @@ class Tuning:
         """The verdict on held-out data, which may take back what was chosen but never chooses anything else."""
         bench = self._bench
         call_ms, quicker = bench.subject.call_ms, self._speed.ratio.median if self._speed else 1.0
-        # Rounding is measured by running the original twice more, once without optimisations (`rounding_limit`).
-        calls = 1 + 1 / quicker + (2.5 if bench.budget.max_rel == 0 else 0)
+        # Rounding is measured by running the original once more, without optimisations, which takes a little longer.
+        calls = 1 + 1 / quicker + (1.5 if bench.budget.max_rel == 0 else 0)
         samples = _samples(bench.clock.seconds * _HELD_OUT_SHARE, call_ms * calls, bench.subject.batch)
         data = self._split.held_out.first(samples)
         while self._speed is not None:
