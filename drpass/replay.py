@@ -12,8 +12,7 @@ import onnx_ir as ir
 
 from drpass.errors import DrpassError
 from drpass.operator.spec import DOMAIN, LRN, OP_TYPE, ReuseParameters
-from drpass.passes import EXACT, OP_TYPES, NodeKey, Verdict
-from drpass.passes.match import has_rule
+from drpass.passes import EXACT, OP_TYPES, NodeKey, Verdict, is_candidate
 from drpass.passes.places import label, places
 from drpass.plan_file import NodePlan, Plan, plain
 
@@ -40,7 +39,7 @@ def annotate(model: ir.Model, plan: Plan) -> None:
     known = {node.key: node for node in plan.nodes if node.parameters is not None}
     for place in places(model):
         for node in place.graph:
-            if not (has_rule(node) or (node.op_type == LRN and node.domain == "")):
+            if not is_candidate(node):
                 continue
             entry = known.get((place.path, label(node)))
             if entry is not None and (entry.measured or entry.reason):

@@ -15,9 +15,8 @@ from drpass.explanation.explanation import Explanation
 from drpass.explanation.original import Original
 from drpass.explanation.rewritten import explain_own
 from drpass.model_check import require_valid
-from drpass.operator.spec import DOMAIN, LRN
-from drpass.passes import legacy_inputs
-from drpass.passes.match import has_rule
+from drpass.operator.spec import DOMAIN
+from drpass.passes import is_candidate, legacy_inputs
 from drpass.passes.places import label, places
 from drpass.plan_file import Plan
 from drpass.rewrite import ModelLike, message_of
@@ -88,4 +87,4 @@ def _find(model: ir.Model, wanted: str) -> Found:
 
 
 def _is_working(node: ir.Node) -> bool:
-    return node.domain == DOMAIN or has_rule(node) or (node.op_type == LRN and node.domain == "")
+    return node.domain == DOMAIN or is_candidate(node)

@@ -15,7 +15,7 @@ from drpass.passes import legacy_inputs
 from drpass.passes.absorb import absorb
 from drpass.passes.declare_types import declare_types
 from drpass.passes.layout import Chained, chain
-from drpass.passes.match import OP_TYPES, Candidate, find_candidates
+from drpass.passes.match import OP_TYPES, Candidate, find_candidates, has_rule
 from drpass.passes.memo import keep_results
 from drpass.passes.normalize import decide_normalizations, normalize
 from drpass.passes.places import Names, label, places
@@ -34,6 +34,7 @@ __all__ = [
     "Transformed",
     "Verdict",
     "decide",
+    "is_candidate",
     "transform",
 ]
 
@@ -112,6 +113,11 @@ def transform(
 
 #: Key of the index of the verdict that a node came from in its ``meta``; absorbing keeps it.
 _VERDICT = "drpass.verdict"
+
+
+def is_candidate(node: ir.Node) -> bool:
+    """Whether the passes look at the node: it has a rule, or is an LRN."""
+    return has_rule(node) or (node.op_type == LRN and node.domain == "")
 
 
 def _absorbed_before(candidate: Candidate) -> list[str]:

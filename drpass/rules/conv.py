@@ -27,6 +27,20 @@ from drpass.rules.anchor import (
 
 def match(node: ir.Node, opset: int) -> Match:
     """Match a Conv (the same in every opset); raises Kept with the reason why it can't be replaced."""
+    x, w, weights, group = operands(node, "output")
+    rank = weights.ndim - 2
+    attributes: dict[str, Any] = {"kernel_shape": kernel_of(node, weights.shape[2:]), **_window(node, rank)}
+    if group != 1:
+        attributes["group"] = group
+    bias = bias_of(input_of(node, 2), weights)
+    return Match(x, weights, rank + 2, w, ("conv", group), bias=bias, attributes=attributes)
+
+
+def operands(node: ir.Node, first: str) -> tuple[ir.Value, ir.Value, Array, int]:
+    """Input, weights as value and array, and groups, which divide the channels on the ``first`` axis of the weights.
+
+    Raises Kept where they can't be those of a convolution.
+    """
     x, w = input_of(node, 0), input_of(node, 1)
     if x is None or w is None:
         raise Kept("an input is missing")
@@ -35,12 +49,8 @@ def match(node: ir.Node, opset: int) -> Match:
     rank = weights.ndim - 2
     require(1 <= rank <= 3, f"{rank} spatial axes (1 to 3 are supported)")
     group = attribute(node, "group", 1)
-    require(group >= 1 and weights.shape[0] % group == 0, f"group {group} does not divide the output channels")
-    attributes: dict[str, Any] = {"kernel_shape": kernel_of(node, weights.shape[2:]), **_window(node, rank)}
-    if group != 1:
-        attributes["group"] = group
-    bias = bias_of(input_of(node, 2), weights)
-    return Match(x, weights, rank + 2, w, ("conv", group), bias=bias, attributes=attributes)
+    require(group >= 1 and weights.shape[0] % group == 0, f"group {group} does not divide the {first} channels")
+    return x, w, weights, group
 
 
 def kernel_of(node: ir.Node, shape: Sequence[int]) -> list[int]:

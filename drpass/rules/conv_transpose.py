@@ -14,20 +14,13 @@ import numpy as np
 import onnx_ir as ir
 
 from drpass.rules import conv
-from drpass.rules.anchor import Array, Kept, Match, attribute, float_constant, input_of, require
+from drpass.rules.anchor import Array, Match, attribute, input_of, require
 
 
 def match(node: ir.Node, opset: int) -> Match:
     """Match a ConvTranspose (the same in every opset); raises Kept with the reason why it can't be replaced."""
-    x, w = input_of(node, 0), input_of(node, 1)
-    if x is None or w is None:
-        raise Kept("an input is missing")
-    weights = float_constant(w, "weights")
-    require(weights.size > 0, "weights are empty")
+    x, w, weights, group = conv.operands(node, "input")
     rank = weights.ndim - 2
-    require(1 <= rank <= 3, f"{rank} spatial axes (1 to 3 are supported)")
-    group = attribute(node, "group", 1)
-    require(group >= 1 and weights.shape[0] % group == 0, f"group {group} does not divide the input channels")
     strides = attribute(node, "strides", (1,) * rank)
     require(len(strides) == rank, "invalid strides")
     require(set(strides) == {1}, f"transposed with stride {max(strides)} (only stride 1 is one convolution)")

@@ -47,7 +47,7 @@ def match_matmul(node: ir.Node, opset: int, rank: int | None) -> Match:
     found = matmul.match(node, opset, rank)  # its weights are those of B as it is: [N, K], or [K, N] with transB
     weights = found.weights.T if transposed else found.weights
     if alpha != 1.0:
-        weights = (weights * np.float32(alpha)).astype(weights.dtype)
+        weights = gemm.times(weights, alpha, "weights times alpha")
     attributes: dict[str, Any] = {}
     if attribute(node, "transA", 0):
         require(rank == 2, f"its left side of {rank} axes is transposed")

@@ -39,7 +39,7 @@ def match(node: ir.Node, opset: int) -> Match:
     transposed = bool(attribute(node, "transB", 0))
     rows = weights if transposed else weights.T
     if alpha != 1.0:
-        rows = _times(rows, alpha, "weights times alpha")
+        rows = times(rows, alpha, "weights times alpha")
     attributes: dict[str, Any] = {"trans_a": 1} if attribute(node, "transA", 0) else {}
     recipe = ("matrix", transposed, alpha)
     if c is None or beta == 0.0:
@@ -60,11 +60,11 @@ def _bias(c: ir.Value, beta: float, rows: Array) -> ir.Value | Array | None:
         return c
     if array.ndim > 2 or array.shape[-1:] not in ((), (1,), (channels,)) or array.shape[:-1] not in ((), (1,)):
         return None
-    return np.ascontiguousarray(np.broadcast_to(_times(array, beta, "C times beta").reshape(-1), (channels,)))
+    return np.ascontiguousarray(np.broadcast_to(times(array, beta, "C times beta").reshape(-1), (channels,)))
 
 
-def _times(array: Array, factor: float, what: str) -> Array:
-    """In float32, rounded to the type of the array."""
+def times(array: Array, factor: float, what: str) -> Array:
+    """In float32, rounded to the type of the array. Raises Kept where that has no such numbers."""
     product = array.astype(np.float32) * np.float32(factor)
     dtype = ir.DataType.from_numpy(array.dtype)
     require(keeps_precision(np.abs(product).max(initial=0), dtype), f"{what} leave the range of float16")
