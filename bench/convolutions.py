@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from drpass.errors import DrpassError
-from drpass.files import read_toml
+from drpass.files import fields_of, read_toml
 from drpass.operator.spec import ReuseParameters
 from drpass.roofline import Layer
 
@@ -113,19 +113,9 @@ _TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (i
 
 
 def _checked(made: type[Any], values: Any) -> Any:
-    if not isinstance(values, dict):
-        raise DrpassError("every layer must be a table")
-    known = {entry.name: entry for entry in fields(made)}
-    for key in values:
-        if key not in known:
-            raise DrpassError(f"unknown key {key!r}; the keys are {', '.join(known)}")
-    for key, entry in known.items():
-        if key not in values:
-            if entry.default is MISSING:
-                raise DrpassError(f"{key} is missing")
-            continue
-        types = _TYPES.get(str(entry.type).removesuffix(" | None"))
-        value = values[key]
+    known = fields_of(values, made)
+    for key, value in values.items():
+        types = _TYPES.get(str(known[key].type).removesuffix(" | None"))
         if types and (isinstance(value, bool) or not isinstance(value, types)):
             raise DrpassError(f"{key} can't be {value!r}")
         if types and str not in types and not value >= (0 if key in ("pad", "dense") else 1e-9):

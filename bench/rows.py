@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from drpass.errors import DrpassError
-from drpass.files import read_toml
+from drpass.files import fields_of, read_toml
 from drpass.operator.spec import ReuseParameters, check_parameters
 
 Kind = Literal["classes", "pictures", "layer", "film"]
@@ -86,14 +86,7 @@ def load_rows(path: Path, wanted: Sequence[str] = ()) -> list[Row]:
 
 
 def _row(name: str, values: Any) -> Row:
-    if not isinstance(values, dict):
-        raise DrpassError("must be a table")
-    known = {entry.name: entry for entry in fields(Row) if entry.name != "name"}
-    for key in values:
-        if key not in known:
-            raise DrpassError(f"unknown key {key!r}; the keys are {', '.join(known)}")
-    required = ("title", "kind", "model", "data", "preprocess", "goal", "max_loss", "rewrite")
-    _require(values, required)
+    known = fields_of(values, Row, given=("name",))
     for key, value in values.items():
         _check_type(key, value, known[key].type)
     for key, choices in (("kind", Kind), ("motion", Motion)):

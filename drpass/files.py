@@ -6,7 +6,8 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +65,18 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or nested without end
         raise DrpassError(f"{path} is not a TOML file: {error}") from error
     return table
+
+
+def fields_of(values: Any, made: type[Any], given: Collection[str] = ()) -> dict[str, Field[Any]]:
+    """The fields of a dataclass by name, but those ``given``, once ``values`` is seen to be a table that names each at
+    most and has all that have no default. Types are not looked at. Raises DrpassError that names the key."""
+    if not isinstance(values, dict):
+        raise DrpassError("must be a table")
+    known = {entry.name: entry for entry in fields(made) if entry.name not in given}
+    for key in values:
+        if key not in known:
+            raise DrpassError(f"unknown key {key!r}; the keys are {', '.join(known)}")
+    for key, entry in known.items():
+        if key not in values and entry.default is MISSING:
+            raise DrpassError(f"{key} is missing")
+    return known

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from drpass.errors import DrpassError
-from drpass.files import read_toml
+from drpass.files import fields_of, read_toml
 
 #: A multiprocessor a cycle: bytes read from shared memory, and from L2; threads that an instruction is issued for, by
 #: four schedulers.
@@ -104,19 +104,11 @@ def read_devices(path: Path) -> dict[str, Device]:
 
 
 def _device(values: Any) -> Device:
-    if not isinstance(values, dict):
-        raise DrpassError("must be a table")
-    known = {entry.name: entry for entry in fields(Device)}
-    for key in values:
-        if key not in known:
-            raise DrpassError(f"unknown key {key!r}; the keys are {', '.join(known)}")
-    for key, entry in known.items():
-        if key not in values:
-            if entry.default is MISSING:
-                raise DrpassError(f"{key} is missing")
-        elif key == "name":
-            if not isinstance(values[key], str):
+    fields_of(values, Device)
+    for key, value in values.items():
+        if key == "name":
+            if not isinstance(value, str):
                 raise DrpassError("name must be a text in quotes")
-        elif isinstance(values[key], bool) or not isinstance(values[key], (int, float)) or not values[key] > 0:
-            raise DrpassError(f"{key} must be a number above 0, not {values[key]!r}")
+        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            raise DrpassError(f"{key} must be a number above 0, not {value!r}")
     return Device(**values)
