@@ -18,19 +18,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
-from training import (
-    Images,
-    Labels,
-    ShiftedBatches,
-    accuracy,
-    add_options,
-    fit,
-    load_cifar10,
-    normalise,
-    prepare,
-    run,
-    split,
-)
+from training import Images, Labels, ShiftedBatches, add_options, fit, run, split, train_on_cifar10
 
 from drpass.data.preprocess import Preprocess
 from drpass.networks import build_network, preprocessing_path, weights_path
@@ -63,14 +51,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    options = parse()
-    prepare(options)
-    (images, labels), (test_images, test_labels) = load_cifar10(options.data, PREPROCESS)
-    print(f"{len(labels)} training images, {len(test_labels)} test images", flush=True)
-    train(images, labels, options)
-    model = build_network(NAME, options.output)
-    share = accuracy(model, normalise(test_images, PREPROCESS), test_labels)
-    print(f"{options.output}: accuracy {share:.4f} on {len(test_labels)} test images")
+    train_on_cifar10(NAME, train, parse())
 
 
 if __name__ == "__main__":

@@ -27,19 +27,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import onnx
-from training import (
-    Images,
-    Labels,
-    ShiftedBatches,
-    accuracy,
-    add_options,
-    fit,
-    load_cifar10,
-    normalise,
-    prepare,
-    run,
-    split,
-)
+from training import Images, Labels, ShiftedBatches, add_options, fit, normalise, run, split, train_on_cifar10
 
 from drpass.data.preprocess import Preprocess
 from drpass.errors import DrpassError
@@ -93,7 +81,8 @@ def _kernel(arrays: dict[str, Any], block: int, index: int, shape: tuple[int, ..
 
 
 def train(images: Images, labels: Labels, options: argparse.Namespace) -> None:
-    """AdamW with a cosine schedule, label smoothing of 0.05."""
+    """AdamW with a cosine schedule, label smoothing of 0.05; computed in bfloat16."""
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
     held_out, kept = split(len(labels), options)
     model = build_network(NAME)
     if options.start:
@@ -105,6 +94,7 @@ def train(images: Images, labels: Labels, options: argparse.Namespace) -> None:
     )
     batches = ShiftedBatches(images[kept], labels[kept], PREPROCESS, SHIFT, options)
     fit(model, batches, (images[held_out], labels[held_out]), options)
+    keras.mixed_precision.set_global_policy("float32")
 
 
 def parse() -> argparse.Namespace:
@@ -117,16 +107,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    options = parse()
-    prepare(options)
-    (images, labels), (test_images, test_labels) = load_cifar10(options.data, PREPROCESS)
-    print(f"{len(labels)} training images, {len(test_labels)} test images", flush=True)
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    train(images, labels, options)
-    keras.mixed_precision.set_global_policy("float32")
-    model = build_network(NAME, options.output)
-    share = accuracy(model, normalise(test_images, PREPROCESS), test_labels)
-    print(f"{options.output}: accuracy {share:.4f} on {len(test_labels)} test images")
+    train_on_cifar10(NAME, train, parse())
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from drpass.data.pictures import ReadPicture, folder_names, folder_reader, names
 from drpass.data.preprocess import Preprocess
 from drpass.data.selection import labels_of
 from drpass.errors import DrpassError
-from drpass.networks import save_weights
+from drpass.networks import build_network, preprocessing_path, save_weights
 
 Images = npt.NDArray[np.uint8]  # [N, H, W, 3]
 Labels = npt.NDArray[np.int64]  # [N]
@@ -208,6 +208,20 @@ def prepare(options: argparse.Namespace) -> None:
     keras.utils.set_random_seed(options.seed)
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def train_on_cifar10(
+    name: str, train: Callable[[Images, Labels, argparse.Namespace], None], options: argparse.Namespace
+) -> None:
+    """Call ``train`` on the training images; then judge what it wrote on the test images, once."""
+    prepare(options)
+    preprocess = Preprocess.from_toml(preprocessing_path(name))
+    (images, labels), (test_images, test_labels) = load_cifar10(options.data, preprocess)
+    print(f"{len(labels)} training images, {len(test_labels)} test images", flush=True)
+    train(images, labels, options)
+    model = build_network(name, options.output)
+    share = accuracy(model, normalise(test_images, preprocess), test_labels)
+    print(f"{options.output}: accuracy {share:.4f} on {len(test_labels)} test images")
 
 
 def run(main: Callable[[], None]) -> None:
