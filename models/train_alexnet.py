@@ -200,12 +200,15 @@ def train_stage(
     crops: Crops,
     held_out: tuple[Images, Labels],
     stage: Stage,
-    start: keras.Model | None,
+    start: keras.Model | Path | None,
     options: argparse.Namespace,
 ) -> keras.Model:
     """SGD with Nesterov's momentum and a cosine schedule, label smoothing of 0.1."""
     model = training_model(stage.side, crops.soft.shape[1])
-    if start is not None:
+    if isinstance(start, Path):
+        shown = crops.images[: 256 * stage.crops : stage.crops, : stage.side, : stage.side]
+        unfold(model, start, normalise(shown, PREPROCESS))
+    elif start is not None:
         model.set_weights(start.get_weights())
     losses = [keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)]
     if crops.soft.shape[1]:
@@ -239,6 +242,24 @@ def train_stage(
     return model
 
 
+def unfold(trained: keras.Model, weights: Path, images: npt.NDArray[np.float32]) -> None:
+    """Put folded weights into the training model; batch normalization keeps what they compute for ``images``."""
+    x = trained.input
+    network = build_network(NAME, weights)
+    plain = network_module(NAME).features(x)
+    layers = [layer for layer in keras.Model(x, plain).layers if layer.weights]
+    for layer in layers:
+        layer.set_weights(network.get_layer(layer.name).get_weights())
+    sums = keras.Model(x, [layer.output for layer in layers]).predict(images, batch_size=64, verbose=0)
+    for layer, values in zip(layers, sums, strict=True):
+        trained.get_layer(layer.name).set_weights(layer.get_weights())
+        norm = trained.get_layer(f"{layer.name}_norm")
+        axes = tuple(range(values.ndim - 1))
+        mean, variance = np.float32(values.mean(axes)), np.float32(values.var(axes))
+        norm.set_weights([np.sqrt(variance + norm.epsilon), mean, mean, variance])
+    trained.get_layer("logits").set_weights(network.get_layer("logits").get_weights())
+
+
 def fold(trained: keras.Model, network: keras.Model) -> None:
     """Fill AlexNet as it is run: batch normalization goes into the weights of the layer in front of it."""
     for layer in network.layers:
@@ -257,6 +278,8 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, weights_path(NAME), batch=64, held_out=300)
     parser.add_argument("--teacher", type=Path, help="an ONNX classifier of ImageNet to learn from")
+    parser.add_argument("--start", type=Path, help="weights (.npz) that this script wrote: go on from them")
+    parser.add_argument("--rate", type=float, default=0.05, help="the highest learning rate of the first stage")
     parser.add_argument("--epochs", type=int, nargs=2, default=(40, 4), help="of the two stages")
     options = parser.parse_args()
     if not options.data:
@@ -272,10 +295,10 @@ def main() -> None:
     held_out, kept = split(len(names), options)
     print(f"{len(kept)} training pictures, {len(held_out)} held out", flush=True)
     teacher = open_teacher(options.teacher, options.threads) if options.teacher else None
-    model, network = None, build_network(NAME)
+    model, network = options.start, build_network(NAME)
     for stage in (
-        Stage(128, 3, 0.25, options.epochs[0], 0.05, options.minutes * 0.75),
-        Stage(224, 1, 0.4, options.epochs[1], 0.01, options.minutes * 0.25),
+        Stage(128, 3, 0.25, options.epochs[0], options.rate, options.minutes * 0.75),
+        Stage(224, 1, 0.4, options.epochs[1], options.rate / 5, options.minutes * 0.25),
     ):
         cache = options.output.with_suffix(f".crops{stage.side}.npz")
         pictures = (read(names[i]) for i in kept)

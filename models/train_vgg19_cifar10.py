@@ -8,7 +8,8 @@ test/CLASS. The environment variable DRPASS_DATA stands in for --data; without e
 --start names an ONNX model with the convolutions of VGG-16 (weights and biases called conv1_1.weight, conv1_1.bias,
 ..., for pictures in BGR of 0..255 without their mean). The three convolutions that VGG-19 has more begin as identities,
 and batch normalization begins with the statistics of the data, so that the features are kept. Without it the weights
-begin random, and need about ten times the epochs.
+begin random, and need about ten times the epochs. With weights that this script wrote (.npz) the training goes on from
+them.
 
 2,500 training images are held out, and the epoch that does best on them is kept. The test images are looked at once, at
 the end, with the weights as they are in the file.
@@ -32,7 +33,7 @@ from training import Images, Labels, ShiftedBatches, add_options, fit, normalise
 from drpass.data.preprocess import Preprocess
 from drpass.errors import DrpassError
 from drpass.model_io import load_proto
-from drpass.networks import build_network, network_module, preprocessing_path, weights_path
+from drpass.networks import build_network, load_weights, network_module, preprocessing_path, weights_path
 
 NAME = "vgg19_cifar10"
 PREPROCESS = Preprocess.from_toml(preprocessing_path(NAME))
@@ -85,7 +86,9 @@ def train(images: Images, labels: Labels, options: argparse.Namespace) -> None:
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     held_out, kept = split(len(labels), options)
     model = build_network(NAME)
-    if options.start:
+    if options.start and options.start.suffix == ".npz":
+        load_weights(model, options.start)
+    elif options.start:
         start_from(model, options.start, normalise(images[kept[:512]], PREPROCESS))
     model.compile(
         keras.optimizers.AdamW(options.rate, weight_decay=0.02, clipnorm=5.0),
@@ -100,7 +103,7 @@ def train(images: Images, labels: Labels, options: argparse.Namespace) -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, weights_path(NAME), batch=128, held_out=2500)
-    parser.add_argument("--start", type=Path, help="an ONNX model with the convolutions of VGG-16")
+    parser.add_argument("--start", type=Path, help="an ONNX model with the convolutions of VGG-16, or weights (.npz)")
     parser.add_argument("--rate", type=float, default=3e-4, help="the highest learning rate")
     parser.add_argument("--epochs", type=int, default=4)
     return parser.parse_args()
