@@ -11,9 +11,11 @@ void dense(benchmark::State& state) {
   const std::vector<float> patch = activations(depth * kTile), w = weights(panels * depth * kPanel);
   std::vector<float> acc(static_cast<size_t>(kTile * panels * kPanel));
   DenseBlock block{};
+  std::vector<int32_t> lines(static_cast<size_t>(depth));
+  for (size_t k = 0; k < lines.size(); ++k) lines[k] = static_cast<int32_t>(k * kTile);
   block.patch = patch.data();
-  block.patch_stride = blocked ? kTile * kPanel : kTile;
-  block.blocked = blocked;
+  block.lines = blocked ? nullptr : lines.data();
+  block.patch_stride = kTile * kPanel;
   block.weights = w.data();
   block.panel_stride = depth * kPanel;
   block.depth = depth;

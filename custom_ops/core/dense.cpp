@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/patch.h"
-
 namespace drpass {
 
 DensePart make_dense_part(const Call& call, int64_t group, const Clusters* clusters) {
@@ -30,21 +28,25 @@ DensePart make_dense_part(const Call& call, int64_t group, const Clusters* clust
 }
 
 void dense_tile(const Call& call, const Instance& instance, const Tile& tile, int64_t group, const DensePart& part,
-                int64_t first_panel, int64_t panels, float* acc, int64_t ld, const Epilogue* finish) {
-  const Geometry& g = call.geometry;
+                int64_t first_panel, int64_t panels, float* acc, int64_t ld) {
+  const auto patch = make_patch(call, instance, tile, group, part.channels.data(), part.count);
+  multiply_patch(call, *patch, tile.count, part, first_panel, panels, acc, ld, nullptr);
+}
+
+void multiply_patch(const Call& call, Patch& patch, int64_t rows, const DensePart& part, int64_t first_panel,
+                    int64_t panels, float* acc, int64_t ld, const Epilogue* finish) {
   const StageTimer timer(call.stages, Stage::gemm);
-  const int64_t depth = g.taps() * part.count;
-  if (depth == 0) return std::fill(acc, acc + tile.count * ld, 0.0f);
-  const std::unique_ptr<Patch> patch = make_patch(call, instance, tile, group, part.channels.data(), part.count);
+  const int64_t depth = call.geometry.taps() * part.count;
+  if (depth == 0) return std::fill(acc, acc + rows * ld, 0.0f);
   for (int64_t begin = 0; begin < depth; begin += kDepth) {
     const int64_t end = begin + kDepth < depth ? begin + kDepth : depth;
     DenseBlock block;
-    patch->bind(begin, end, block);
+    patch.bind(begin, end, block);
     block.weights = part.weights + first_panel * part.panel_stride + begin * kPanel;
     block.panel_stride = part.panel_stride;
     block.depth = end - begin;
     block.panels = panels;
-    block.rows = tile.count;
+    block.rows = rows;
     block.acc = acc;
     block.ld = ld;
     block.first = begin == 0;

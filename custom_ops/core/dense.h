@@ -1,7 +1,7 @@
 // The dense product of some channels of a group: all of them in `exact`, those of guarded sub-vectors else.
 #pragma once
 
-#include "core/tile.h"
+#include "core/patch.h"
 
 namespace drpass {
 
@@ -17,9 +17,12 @@ struct DensePart {
 // The dense channels of a group: those of sub-vectors without clusters.
 DensePart make_dense_part(const Call& call, int64_t group, const Clusters* clusters);
 
-// acc[tile][ld] = the dense part of the tile for panels [first_panel, first_panel + panels). With `finish` the result
-// goes to Y, and acc is scratch.
+// acc[tile][ld] = the dense part of the tile for panels [first_panel, first_panel + panels).
 void dense_tile(const Call& call, const Instance& instance, const Tile& tile, int64_t group, const DensePart& part,
-                int64_t first_panel, int64_t panels, float* acc, int64_t ld, const Epilogue* finish = nullptr);
+                int64_t first_panel, int64_t panels, float* acc, int64_t ld);
+
+// The same for the first `rows` rows of a patch. With `finish` the result goes to Y, and acc is scratch.
+void multiply_patch(const Call& call, Patch& patch, int64_t rows, const DensePart& part, int64_t first_panel,
+                    int64_t panels, float* acc, int64_t ld, const Epilogue* finish);
 
 }  // namespace drpass

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/direct.h"
 #include "core/reconstruct.h"
 #include "core/table_scale.h"
 #include "core/winograd.h"
@@ -12,9 +13,6 @@ namespace {
 
 // With at least this many scope instances each is a task of its own; with fewer the stages within are spread.
 constexpr int64_t kScopesToSpread = 4;
-
-// Multiply-adds of a task of the dense part, at least: less would not pay for handing it out and its memory.
-constexpr int64_t kTaskWork = 1000 * 1000;
 
 void find_all_clusters(const Call& call, const Instance& instance, int64_t group, float edge, const RowGrid& grid,
                        Executor& executor, Clustering& result) {
@@ -32,23 +30,9 @@ void find_all_clusters(const Call& call, const Instance& instance, int64_t group
 
 // A group none of whose sub-vector groups has clusters.
 void run_dense(const Call& call, const Instance& instance, int64_t group, const DensePart& dense, Executor& executor) {
-  const Geometry& g = call.geometry;
-  if (const auto form = choose_winograd(call.parameters, g))
+  if (const auto form = choose_winograd(call.parameters, call.geometry))
     return run_winograd(call, instance, group, *form, dense, executor);
-  const int64_t width = g.panels() * kPanel, tiles = tile_count(g, instance);
-  const int64_t tile_work = kTile * g.taps() * g.group_channels() * width;
-  const int64_t step = std::clamp<int64_t>(kTaskWork / std::max<int64_t>(tile_work, 1), 1, 16);
-  executor.run((tiles + step - 1) / step, [&](size_t task) {
-    Scratch<float> acc(call.memory, kTile * width);
-    const int64_t first = static_cast<int64_t>(task) * step;
-    for (int64_t index = first; index < std::min(tiles, first + step); ++index) {
-      const Tile tile = tile_at(g, instance, index);
-      const auto finish =
-          dense.count ? direct_epilogue(call, instance, tile, group, 0, g.group_outputs()) : std::nullopt;
-      dense_tile(call, instance, tile, group, dense, 0, g.panels(), acc.data(), width, finish ? &*finish : nullptr);
-      if (!finish) finish_tile(call, instance, tile, group, 0, g.group_outputs(), acc.data(), width);
-    }
-  });
+  run_direct(call, instance, group, dense, executor);
 }
 
 // `exact`: nothing is clustered, so that the scope means nothing and all images are one instance.

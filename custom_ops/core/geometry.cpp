@@ -158,6 +158,22 @@ std::vector<int64_t> packed_weight_shape(const Geometry& g) {
   return {g.groups, g.panels(), g.taps(), g.group_channels(), kPanel};
 }
 
+void check_packed_weights(const Geometry& geometry, const std::vector<int64_t>& w_shape) {
+  const std::vector<int64_t> expected = packed_weight_shape(geometry);
+  if (w_shape.size() == 5 && w_shape[3] != expected[3])
+    throw std::invalid_argument("X has " + std::to_string(geometry.channels) + " channels, but W was packed for " +
+                                std::to_string(w_shape[3] * geometry.groups));
+  if (w_shape != expected)
+    throw std::invalid_argument("W has shape " + format_shape(w_shape) + ", but " + format_shape(expected) +
+                                " was expected");
+}
+
+void check_bias(const Geometry& geometry, const std::vector<int64_t>& shape) {
+  if (shape != std::vector<int64_t>{geometry.output_channels})
+    throw std::invalid_argument("B has shape " + format_shape(shape) + ", but [" +
+                                std::to_string(geometry.output_channels) + "] was expected");
+}
+
 std::string format_shape(const std::vector<int64_t>& shape) {
   std::string text = "[";
   for (size_t axis = 0; axis < shape.size(); ++axis) text += (axis ? ", " : "") + std::to_string(shape[axis]);

@@ -1,22 +1,35 @@
-// Reuse across calls: results of blocks of work whose inputs were met before in this session. An entry is a pure function
-// of its key, and the key of all inputs, so results depend neither on what came before nor on concurrent callers.
+// Reuse across calls: results of blocks of work whose inputs were met before in this session. An entry is a pure
+// function of its key, and the key of all inputs, so results depend neither on what came before nor on concurrent
+// callers.
 #pragma once
 
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
-#include <vector>
 
 #include "core/hash128.h"
 
 namespace drpass {
 
-// A bounded set-associative store of results of one size. A key is the hash of everything that a result depends on. Of a full set the entry goes that was not used for longest.
+// All memos of a process together take so much memory when they are made, at most: models are not trusted.
+constexpr int64_t kTakenBytes = int64_t{4} << 30;
+
+// A bounded set-associative store of results of one size. A key is the hash of everything that a result depends on. Of
+// a full set the entry goes that was not used for longest.
 class Memo {
  public:
-  // Room for as many results of `floats` floats as fit into `bytes`.
+  // Room for as many results of `floats` floats as fit into `bytes`. Where kTakenBytes leaves room, their memory is
+  // taken from the system at once, else page by page, as results are kept.
   Memo(int64_t bytes, int64_t floats);
+  ~Memo();
+  Memo(const Memo&) = delete;
+  Memo& operator=(const Memo&) = delete;
+
+  // Results that there is room for.
+  int64_t capacity() const { return sets_ * kWays; }
+  // Whether all memory is taken already.
+  bool has_taken_memory() const { return taken_ > 0; }
 
   // Calls use(const float* result) under the lock of the entry if the key is there.
   template <typename Use>
@@ -64,13 +77,13 @@ class Memo {
   int64_t set_of(const Hash128& key) const { return static_cast<int64_t>(key.low % static_cast<uint64_t>(sets_)); }
   std::mutex& mutex_of(int64_t set) { return locks_[static_cast<size_t>(set) % kLocks]; }
 
-  int64_t floats_, sets_;
-  std::vector<Entry> entries_;
-  std::vector<uint64_t> clocks_;
   struct Free {
-    void operator()(float* block) const { std::free(block); }
+    void operator()(void* block) const { std::free(block); }
   };
-  std::unique_ptr<float[], Free> results_;  // not touched before use: the system gives pages only then
+  int64_t floats_, sets_, taken_ = 0;
+  std::unique_ptr<Entry[], Free> entries_;
+  std::unique_ptr<uint64_t[], Free> clocks_;  // of the sets
+  std::unique_ptr<float[], Free> results_;
   std::mutex locks_[kLocks];
 };
 

@@ -74,6 +74,15 @@ class Sources {
   int64_t count_ = 0, run_count_ = 0, tap_ = -1;
 };
 
+// One line after the other.
+struct Lines {
+  int32_t offset[kDepth] = {};
+  constexpr Lines() {
+    for (int32_t k = 0; k < kDepth; ++k) offset[k] = k * static_cast<int32_t>(kTile);
+  }
+};
+constexpr Lines kLines{};
+
 // Any channels of any layout: one line of pixels for every tap and channel.
 class GatheredPatch : public Patch {
  public:
@@ -95,22 +104,15 @@ class GatheredPatch : public Patch {
       for (const Run& run : sources_) copy(run, x, line + run.begin);
     }
     block.patch = lines_.data();
-    block.patch_stride = kTile;
-    block.blocked = false;
+    block.lines = kLines.offset;
   }
 
  private:
   void copy(const Run& run, const float* x, float* target) const {
-    const int64_t step = sources_.step();
-    const float* source = x + run.offset;
     if (run.offset < 0)
       std::fill(target, target + run.length, 0.0f);
-    else if (step == 1)
-      std::copy(source, source + run.length, target);
-    else if (step == 2)  // strided first layers: a constant step becomes vector code
-      for (int64_t i = 0; i < run.length; ++i) target[i] = source[i * 2];
     else
-      for (int64_t i = 0; i < run.length; ++i) target[i] = source[i * step];
+      copy_spaced(x + run.offset, sources_.step(), run.length, target);
   }
 
   const Geometry& g_;
@@ -140,7 +142,7 @@ class BlockedPatch : public Patch {
     }
     block.patch = lines_.data();
     block.patch_stride = kTile * kPanel;
-    block.blocked = true;
+    block.lines = nullptr;
   }
 
  private:
@@ -168,7 +170,7 @@ class PatchInPlace : public Patch {
   void bind(int64_t begin, int64_t, DenseBlock& block) override {
     block.patch = x_ + begin / kPanel * stride_;
     block.patch_stride = stride_;
-    block.blocked = true;
+    block.lines = nullptr;
   }
 
  private:
@@ -182,6 +184,24 @@ bool is_pointwise(const Geometry& g) {
 }
 
 }  // namespace
+
+int64_t panels_of_patch(const Geometry& g) {
+  if (g.x_layout != Layout::blocked || g.group_channels() % kPanel != 0) return 16;
+  return is_pointwise(g) ? 2 : 8;
+}
+
+// A constant step becomes vector code.
+void copy_spaced(const float* source, int64_t step, int64_t count, float* target) {
+  if (step == 1) {
+    std::copy(source, source + count, target);
+  } else if (step == 2) {
+    for (int64_t i = 0; i < count; ++i) target[i] = source[i * 2];
+  } else if (step == 4) {
+    for (int64_t i = 0; i < count; ++i) target[i] = source[i * 4];
+  } else {
+    for (int64_t i = 0; i < count; ++i) target[i] = source[i * step];
+  }
+}
 
 std::unique_ptr<Patch> make_patch(const Call& call, const Instance& instance, const Tile& tile, int64_t group,
                                   const int32_t* channels, int64_t count) {

@@ -56,7 +56,7 @@ StageTimes::~StageTimes() {
 }
 
 void StageTimes::clear() {
-  calls_ = 0;
+  calls_ = tiles_ = recalled_ = 0;
   for (std::atomic<int64_t>& time : nanoseconds_) time = 0;
   const std::lock_guard<std::mutex> lock(mutex_);
   sub_groups_.clear();
@@ -82,7 +82,8 @@ std::string StageTimes::to_json() const {
   for (size_t stage = 0; stage < kStages; ++stage)
     text += (stage ? ", \"" : "\"") + std::string(kStageNames[stage]) + "\": " +
             std::to_string(nanoseconds_[stage].load());
-  text += "}, \"sub_groups\": [";
+  text += "}, \"tiles\": " + std::to_string(tiles_.load()) + ", \"recalled\": " + std::to_string(recalled_.load()) +
+          ", \"sub_groups\": [";
   const std::lock_guard<std::mutex> lock(mutex_);
   for (const SubGroup& of : sub_groups_) {
     text += &of == sub_groups_.data() ? "[" : ", [";

@@ -43,6 +43,12 @@ class StageTimes {
   // One sub-vector group of one scope instance: `clusters` of `pixels`, -1 where it is computed densely.
   void add_clusters(size_t sub_group, size_t sub_groups, int64_t clusters, int64_t pixels);
 
+  // Of a call with a memo: tiles, and those whose results were kept there.
+  void add_tiles(int64_t tiles, int64_t recalled) {
+    tiles_.fetch_add(tiles, std::memory_order_relaxed);
+    recalled_.fetch_add(recalled, std::memory_order_relaxed);
+  }
+
   // As an object of JSON; empty if there was no call.
   std::string to_json() const;
 
@@ -53,7 +59,7 @@ class StageTimes {
   };
 
   const std::string node_;
-  std::atomic<int64_t> calls_{0};
+  std::atomic<int64_t> calls_{0}, tiles_{0}, recalled_{0};
   std::atomic<int64_t> nanoseconds_[kStages] = {};
   mutable std::mutex mutex_;  // of what follows
   std::vector<SubGroup> sub_groups_;

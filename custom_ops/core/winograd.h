@@ -14,10 +14,14 @@ struct WinogradForm {
   int64_t tile() const { return window - taps + 1; }
   int64_t points() const { return window * window; }
 };
+inline WinogradForm form_of(int64_t taps) { return {taps, taps + 3}; }
 
 // The form to use, nothing where the direct form takes fewer operations. Decided by the sizes of one image, so
 // that splitting a batch does not change results.
 std::optional<WinogradForm> choose_winograd(const Parameters& parameters, const Geometry& geometry);
+
+// Whether calls can find results in a memo, if there is no addend.
+bool may_use_memo(const Parameters& parameters);
 
 // Floats of the outputs of one tile of a group, as the memo keeps them.
 int64_t winograd_result_size(const Parameters& parameters);

@@ -24,6 +24,19 @@ bool succeeded(OrtStatus* status) {
   return status == nullptr;
 }
 
+// Whether a node has no attribute of that name. There is no function that says so, but ONNX Runtime's complaint is then
+// the one that it has of any other missing name.
+bool is_absent(const OrtKernelInfo* info, const std::string& name) {
+  const auto complaint = [info](const std::string& asked) {
+    int64_t value = 0;
+    const Ort::Status status(Ort::GetApi().KernelInfoGetAttribute_int64(info, asked.c_str(), &value));
+    std::string text = status.IsOK() ? "" : status.GetErrorMessage();
+    if (const size_t at = text.find(asked); at != std::string::npos) text.erase(at, asked.size());
+    return text;
+  };
+  return complaint(name) == complaint("drpass.no_such_attribute");
+}
+
 // Both sources answer read(name, &value): false where the attribute is absent or of another type.
 class KernelSource {
  public:
@@ -256,6 +269,18 @@ Parameters read_parameters(const OrtKernelInfo* info) {
   read_method(reader, p);
   read_activation(reader, p);
   return p;
+}
+
+Ort::Value read_tensor(const OrtKernelInfo* info, const char* name) {
+  if (is_absent(info, name)) return Ort::Value(nullptr);
+  OrtAllocator* heap = nullptr;
+  OrtValue* value = nullptr;
+  Ort::ThrowOnError(Ort::GetApi().GetAllocatorWithDefaultOptions(&heap));
+  const bool read = succeeded(Ort::GetApi().KernelInfoGetAttribute_tensor(info, name, heap, &value));
+  Ort::Value tensor(value);
+  if (!read || tensor.GetTensorTypeAndShapeInfo().GetElementType() != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT)
+    fail(std::string(name) + " must be a tensor of float, as large as its shape says");
+  return tensor;
 }
 
 LrnParameters read_lrn_parameters(const OrtKernelInfo* info) {

@@ -10,6 +10,8 @@ namespace drpass {
 
 // Throws std::invalid_argument with a message of docs/operator.md.
 Parameters read_parameters(const OrtKernelInfo* info);
+// The tensor `name` of float, null where there is none. Throws as above.
+Ort::Value read_tensor(const OrtKernelInfo* info, const char* name);
 LrnParameters read_lrn_parameters(const OrtKernelInfo* info);
 PoolParameters read_pool_parameters(const OrtKernelInfo* info);
 

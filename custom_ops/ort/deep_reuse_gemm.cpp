@@ -1,10 +1,12 @@
 #include "ort/deep_reuse_gemm.h"
 
+#include <optional>
 #include <stdexcept>
 #include <string>
 
 #include "core/engine.h"
 #include "core/hyperplanes.h"
+#include "core/prefill.h"
 #include "core/reference.h"
 #include "core/winograd.h"
 #include "ort/attributes.h"
@@ -24,6 +26,28 @@ bool shape_of(Ort::KernelContext& context, size_t index, std::vector<int64_t>* s
 
 const float* data_of(const Ort::ConstValue& tensor) { return static_cast<const float*>(tensor.GetTensorRawData()); }
 
+// The value of input `index`, null where it is not known before a call.
+const float* constant_input(const OrtKernelInfo* info, size_t index, std::vector<int64_t>* shape) {
+  int is_constant = 0;
+  const OrtValue* value = nullptr;
+  Ort::ThrowOnError(Ort::GetApi().KernelInfoGetConstantInput_tensor(info, index, &is_constant, &value));
+  if (!is_constant) return nullptr;
+  const Ort::ConstValue tensor(value);
+  *shape = tensor.GetTensorTypeAndShapeInfo().GetShape();
+  return data_of(tensor);
+}
+
+// W and B, or nothing where there is an input besides X that is not known before a call.
+std::optional<Constants> constants_of(const OrtKernelInfo* info) {
+  size_t inputs = 0;
+  Ort::ThrowOnError(Ort::GetApi().KernelInfo_GetInputCount(info, &inputs));
+  Constants constants;
+  constants.w = constant_input(info, 1, &constants.w_shape);
+  if (inputs > 2) constants.bias = constant_input(info, 2, &constants.bias_shape);
+  if (!constants.w || (inputs > 2 && !constants.bias) || inputs > 3) return std::nullopt;
+  return constants;
+}
+
 }  // namespace
 
 BoundCall bind(const Parameters& parameters, Ort::KernelContext& context) {
@@ -35,18 +59,10 @@ BoundCall bind(const Parameters& parameters, Ort::KernelContext& context) {
   const Geometry& geometry = call.geometry = resolve(parameters, x_shape, shape);
   tensors.half = is_half(context.GetInput(0));
   tensors.x = data_of(context.GetInput(0));
-  const std::vector<int64_t> expected = packed_weight_shape(geometry);
-  if (shape.size() == 5 && shape[3] != expected[3])
-    throw std::invalid_argument("X has " + std::to_string(geometry.channels) + " channels, but W was packed for " +
-                                std::to_string(shape[3] * geometry.groups));
-  if (shape != expected)
-    throw std::invalid_argument("W has shape " + format_shape(shape) + ", but " + format_shape(expected) +
-                                " was expected");
+  check_packed_weights(geometry, shape);
   tensors.w = data_of(context.GetInput(1));
   if (shape_of(context, 2, &shape)) {
-    if (shape != std::vector<int64_t>{geometry.output_channels})
-      throw std::invalid_argument("B has shape " + format_shape(shape) + ", but [" +
-                                  std::to_string(geometry.output_channels) + "] was expected");
+    check_bias(geometry, shape);
     tensors.bias = data_of(context.GetInput(2));
   }
   if (shape_of(context, 3, &shape))
@@ -64,8 +80,20 @@ DeepReuseGemmKernel::DeepReuseGemmKernel(const OrtKernelInfo* info)
       allocator_(default_allocator(info)), stages_(name_) {
   if (parameters_.method == Method::lsh)
     hyperplanes_ = make_hyperplanes(parameters_.seed, parameters_.hash_bits, parameters_.sub_vector_length);
-  if (parameters_.memo_bytes > 0)
-    memo_ = std::make_unique<Memo>(parameters_.memo_bytes, winograd_result_size(parameters_));
+  if (parameters_.memo_bytes > 0 && kernels_ && may_use_memo(parameters_)) make_memo(info);
+}
+
+// Results are kept by the inputs of their windows alone, so all else must be constant.
+void DeepReuseGemmKernel::make_memo(const OrtKernelInfo* info) {
+  const std::optional<Constants> constants = constants_of(info);
+  if (!constants) return;
+  const Ort::Value windows = read_tensor(info, "memo_windows");
+  const int64_t count =
+      windows ? count_windows(parameters_, *constants, windows.GetTensorTypeAndShapeInfo().GetShape()) : 0;
+  memo_ = std::make_unique<Memo>(parameters_.memo_bytes, winograd_result_size(parameters_));
+  if (count == 0) return;
+  ArenaMemory memory(allocator_.get());
+  prefill(parameters_, *constants, windows.GetTensorData<float>(), count, *kernels_, *memo_, memory);
 }
 
 OrtStatus* DeepReuseGemmKernel::ComputeV2(OrtKernelContext* context) noexcept {

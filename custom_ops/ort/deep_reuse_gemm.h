@@ -35,6 +35,7 @@ class DeepReuseGemmKernel {
   OrtStatus* ComputeV2(OrtKernelContext* context) noexcept;
 
  private:
+  void make_memo(const OrtKernelInfo* info);
   void run(OrtKernelContext* context) const;
 
   std::string name_;
@@ -42,7 +43,7 @@ class DeepReuseGemmKernel {
   const KernelSet* kernels_ = nullptr;  // null: the scalar reference
   std::vector<float> hyperplanes_;
   OwnedAllocator allocator_;
-  std::unique_ptr<Memo> memo_;  // shared by concurrent calls; it locks itself
+  std::unique_ptr<Memo> memo_;  // may be absent; shared by concurrent calls; it locks itself
   mutable StageTimes stages_;   // the same
 };
 

@@ -75,6 +75,14 @@ def scale_packed(packed: Array, scale: npt.NDArray[np.float64]) -> Array:
     return np.multiply(packed, factors, out=scaled, dtype=np.float64, casting="same_kind")
 
 
+def block(array: Array) -> Array:
+    """The tensor [N, C, spatial axes] in NCHW16c: [N, ceil(C / 16), spatial axes, 16]."""
+    channels = array.shape[1]
+    padded = np.pad(array, [(0, 0), (0, -channels % PANEL), *[(0, 0)] * (array.ndim - 2)])
+    blocks = padded.reshape(array.shape[0], -1, PANEL, *array.shape[2:])
+    return np.ascontiguousarray(np.moveaxis(blocks, 2, -1))
+
+
 def unblock(array: Array, channels: int) -> Array:
     """The tensor [N, C, spatial axes] of C ``channels`` that ``array`` [N, ceil(C / 16), spatial axes, 16] holds."""
     planes = np.moveaxis(array, -1, 2)

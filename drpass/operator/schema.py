@@ -10,13 +10,14 @@ from collections.abc import Mapping
 import onnx
 from onnx import TensorProto, TypeProto, defs, helper
 
-from drpass.operator.shapes import Dim, ShapeError, infer, infer_pool
+from drpass.operator.shapes import Dim, ShapeError, check_windows, infer, infer_pool
 from drpass.operator.spec import (
     ACTIVATIONS,
     DEFAULTS,
     DOMAIN,
     LAYOUTS,
     LRN,
+    MEMO_WINDOWS,
     METHODS,
     OP_TYPE,
     POOL,
@@ -24,6 +25,7 @@ from drpass.operator.spec import (
     SCOPES,
     TABLE_TYPES,
     VERSION,
+    W,
 )
 
 _OpSchema = defs.OpSchema
@@ -139,6 +141,7 @@ def _attributes() -> list[defs.OpSchema.Attribute]:
         "dilations": _AttrType.INTS,
         "pads": _AttrType.INTS,
         "activation_params": _AttrType.FLOATS,
+        MEMO_WINDOWS: _AttrType.TENSOR,
     }
     return [
         _OpSchema.Attribute("output_channels", _AttrType.INT, "M", required=True),
@@ -154,11 +157,21 @@ def _infer(context: onnx.shape_inference.InferenceContext) -> None:
     try:
         _check_names(attributes, _CHOICES)
         output, stats = infer(attributes, *shapes)
+        _check_windows(attributes, shapes[W])
     except ShapeError as error:
         raise onnx.shape_inference.InferenceError(f"{OP_TYPE} {context.get_display_name()}: {error}") from error
     _set_type_of_inputs(context, output)
     if context.get_num_outputs() > 1:
         context.set_output_type(1, _tensor_type(TensorProto.INT64, stats))
+
+
+def _check_windows(attributes: Mapping[str, object], w: list[Dim] | None) -> None:
+    windows = attributes.get(MEMO_WINDOWS)
+    if windows is None:
+        return
+    if not isinstance(windows, TensorProto) or windows.data_type != TensorProto.FLOAT:
+        raise ShapeError(f"{MEMO_WINDOWS} must be a tensor of float, as large as its shape says")
+    check_windows(list(windows.dims), w, attributes)
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {

@@ -55,6 +55,16 @@ def infer(
     return output, _stats(attributes, x, w, group)
 
 
+def check_windows(windows: Sequence[int], w: Shape | None, attributes: Mapping[str, Any]) -> None:
+    """Raise ShapeError if ``windows`` is not the shape of memo_windows, [count, ceil(C / 16), n, n, 16]."""
+    inputs = w[3] if w is not None else None
+    blocks = -(-inputs // PANEL) if isinstance(inputs, int) else None
+    n = next(iter(attributes.get("kernel_shape") or ()), 0) + 3
+    expected: Shape = [windows[0] if windows else 0, blocks, n, n, PANEL]
+    if len(windows) != 5 or not all(_compatible(left, right) for left, right in zip(windows, expected, strict=True)):
+        raise ShapeError(f"memo_windows has shape {_show(windows)}, but {_show(expected)} was expected")
+
+
 def blocked(shape: Shape) -> Shape:
     """The shape in NCHW16c of a tensor [N, C, spatial axes]."""
     channels = shape[1]
@@ -210,8 +220,8 @@ def _numbers(
     values = list(attributes.get(name) or default)
     if len(values) != length:
         raise ShapeError(f"{name} needs {length} values for a kernel of rank {rank}, not {len(values)}")
-    if min(values) < least:
-        raise ShapeError(f"{name} must be in [{least}, 2^31), not {min(values)}")
+    if wrong := [value for value in values if not least <= value < 2**31]:
+        raise ShapeError(f"{name} must be in [{least}, 2^31), not {wrong[0]}")
     return values
 
 

@@ -93,7 +93,7 @@ def check_parameters(parameters: ReuseParameters) -> ReuseParameters:
 _RANGES = {
     "method": "exact, lsh or grid",
     "scope": "image or batch",
-    "sub_vector_length": "1 or more",
+    "sub_vector_length": "in [1, 2^31)",
     "step": "a positive number (in units of the standard deviation of the input)",
     "hash_bits": "in 1 to 64",
     "seed": "a 64-bit integer",
@@ -103,6 +103,10 @@ _RANGES = {
 
 #: Of the attribute memo_bytes.
 LARGEST_MEMO = 1 << 36
+#: Bytes of memos that sessions of a process take when they are created; what is over that can't begin warm.
+TAKEN_MEMO = 1 << 32
+#: The attribute with the windows that a memo begins with, a tensor.
+MEMO_WINDOWS = "memo_windows"
 
 
 def describe_layouts(x: str, y: str) -> str:

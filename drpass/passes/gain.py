@@ -16,8 +16,10 @@ from drpass.rules.anchor import Match
 from drpass.rules.quantised import reason_against
 from drpass.shape_inference import Shapes, dims_of
 
-#: Speed relative to ONNX Runtime inside a chain: with Winograd's filtering, without it, and with few input channels.
-WINOGRAD, DIRECT, FIRST_LAYER = 2.5, 0.93, 0.7
+#: Speed relative to ONNX Runtime inside a chain: with Winograd's filtering, and without it.
+WINOGRAD, DIRECT = 2.5, 0.93
+#: With fewer channels the transforms take longer than the products that they save.
+WINOGRAD_CHANNELS = PANEL // 2
 #: A model must be expected to take less than this part of its time in these nodes.
 WORTH_IT = 0.97
 
@@ -62,10 +64,9 @@ def expected_time(candidates: Sequence[Candidate], shapes: Shapes) -> float:
 
 def expected_speed(match: Match) -> float:
     """Of the exact operator for the node in a chain, relative to ONNX Runtime."""
-    if match.weights.shape[1] < PANEL // 2:
-        return FIRST_LAYER
     steps = (match.attributes.get(name, ()) for name in ("strides", "dilations"))
-    return WINOGRAD if served_by_winograd(match.weights.shape[2:], *steps) else DIRECT
+    served = match.weights.shape[1] >= WINOGRAD_CHANNELS and served_by_winograd(match.weights.shape[2:], *steps)
+    return WINOGRAD if served else DIRECT
 
 
 def _pixels(candidate: Candidate, shapes: Shapes) -> int | None:

@@ -69,11 +69,11 @@ struct Epilogue {
 };
 
 // Dense stage: acc[row][16 * panels] += patch[k][row] * weights[panel][k][16], k in order. Value (k, row) of the patch is
-// patch[k * patch_stride + row], or in blocks patch[k / 16 * patch_stride + row * 16 + k % 16].
+// patch[lines[k] + row], or in blocks patch[k / 16 * patch_stride + row * 16 + k % 16].
 struct DenseBlock {
   const float* patch;
+  const int32_t* lines;  // [depth]; null: in blocks
   int64_t patch_stride;
-  bool blocked;
   const float* weights;     // panel 0; [depth][16]
   int64_t panel_stride;     // floats between panels
   int64_t depth, panels;

@@ -38,13 +38,14 @@ static void dense_micro(const DenseBlock& b, int64_t row, int64_t panel) {
       DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) sum[r][v] = mul_add(value, weights[v], sum[r][v]);
     }
   };
-  if (kBlocked) {
+  if constexpr (kBlocked) {
     for (int64_t k = 0; k < b.depth; k += kPanel, x += b.patch_stride) {
       const int64_t end = b.depth - k < kPanel ? b.depth - k : kPanel;
       for (int64_t c = 0; c < end; ++c) step(x + c);
     }
   } else {
-    for (int64_t k = 0; k < b.depth; ++k, x += b.patch_stride) step(x);
+    const int32_t* line = b.lines;
+    for (int64_t left = b.depth; left > 0; --left) step(x + *line++);
   }
   if (b.finish) return finish_rows<kPanels, kRows>(*b.finish, sum, row, panel);
   DRPASS_UNROLL for (int r = 0; r < kRows; ++r)
@@ -74,7 +75,7 @@ static void dense_panels(const DenseBlock& b, int64_t panel) {
 static void dense(const DenseBlock& b) {
   for (int64_t panel = 0; panel < b.panels;) {
     const bool wide = panel + kDensePanels <= b.panels;
-    if (b.blocked)
+    if (!b.lines)
       (wide ? dense_panels<true, kDensePanels> : dense_panels<true, 1>)(b, panel);
     else
       (wide ? dense_panels<false, kDensePanels> : dense_panels<false, 1>)(b, panel);
