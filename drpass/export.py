@@ -6,17 +6,23 @@ Needs the extra ``export``, or ``torch`` for PyTorch.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
+import onnx_ir as ir
+
+from drpass import external_data, model_io
 from drpass.errors import DrpassError
 from drpass.export_check import SAMPLES, Comparison, compare, tolerance
-from drpass.files import atomic_output, refuse_same_file
+from drpass.files import refuse_same_file
 from drpass.frontends import FrameworkModel, Request, front_end
 from drpass.frontends.conversion import converting
 from drpass.frontends.model import type_name
+from drpass.model_check import fault
+from drpass.passes.keep_padding import keep_padding
 from drpass.tensors import TensorSpec
 
 
@@ -79,31 +85,31 @@ def export(
     opset = found.opsets[0] if opset is None else opset
     if opset not in found.opsets:
         raise DrpassError(f"for {found.kind}, opset must be one of {', '.join(map(str, found.opsets))}, not {opset}")
-    with atomic_output(output) as temporary:
+    with _folder_beside(output) as folder:
         on_step(f"loading {source}")
         model = found.load(request)
         if batch is not None:
             model = model.with_batch(batch)
         on_step(f"converting {model.name} to opset {opset}")
-        proto = _convert(model, opset, nhwc)
-        temporary.write_bytes(_serialize(proto))
+        converted = _convert(model, opset, nhwc)
         comparison = None
         if check:
+            trial = folder / "model.onnx"
+            model_io.save(converted, trial)
             on_step("comparing with the framework")
-            comparison = compare(model, proto, temporary, nhwc)
-            _refuse_difference(model, proto, comparison)
-        on_step(f"writing {output}")
-        _name_batch(model, proto, comparison)
-        temporary.write_bytes(_serialize(proto))
-        size = temporary.stat().st_size
+            comparison = compare(model, converted, trial, nhwc)
+            _refuse_difference(model, converted, comparison)
+    on_step(f"writing {output}")
+    _name_batch(model, converted, comparison)
+    model_io.save(converted, output)
     return ExportReport(
         source=str(source),
         output=str(output),
         opset=opset,
-        nodes=len(proto.graph.node),
-        size=size,
-        inputs=_described(proto.graph.input),
-        outputs=_described(proto.graph.output),
+        nodes=len(converted.graph),
+        size=_size(converted, output),
+        inputs=_described(converted.graph.inputs),
+        outputs=_described(converted.graph.outputs),
         checked_on=comparison.checked_on if comparison else None,
         max_error=comparison.max_error if comparison else None,
         max_relative_error=comparison.max_relative_error if comparison else None,
@@ -111,28 +117,30 @@ def export(
     )
 
 
-def _convert(model: FrameworkModel, opset: int, nhwc: bool) -> Any:
-    """The ONNX ModelProto. Raises DrpassError, with the framework's or tf2onnx's own words, if it can't be made."""
-    import onnx
-
-    with converting(model.name):
-        proto = model.convert(opset, nhwc)
-        gc.collect()  # converters leave whole graphs behind in cycles
-        onnx.checker.check_model(proto)
-    return proto
-
-
-def _serialize(proto: Any) -> bytes:
-    from google.protobuf.message import EncodeError
-
+@contextmanager
+def _folder_beside(output: Path) -> Iterator[Path]:
+    """A folder on the same disk, which is gone afterwards. Raises DrpassError if there can be none."""
     try:
-        return bytes(proto.SerializeToString())
-    except (EncodeError, ValueError) as error:
-        raise DrpassError("the model exceeds the 2 GiB that one ONNX file can hold") from error
+        folder = TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent)
+    except OSError as error:
+        raise DrpassError(f"can't write {output}: {error.strerror}") from error
+    with folder as name:
+        yield Path(name)
 
 
-def _refuse_difference(model: FrameworkModel, proto: Any, comparison: Comparison) -> None:
-    most = max(tolerance(proto), comparison.framework_spread)
+def _convert(model: FrameworkModel, opset: int, nhwc: bool) -> ir.Model:
+    """The ONNX model. Raises DrpassError, with the framework's or tf2onnx's own words, if it can't be made."""
+    with converting(model.name):
+        converted = model.convert(opset, nhwc)
+        gc.collect()  # converters leave whole graphs behind in cycles
+        keep_padding(converted)
+        if message := fault(model_io.outline(converted), strict=False):
+            raise ValueError(message)  # which `converting` puts in words
+    return converted
+
+
+def _refuse_difference(model: FrameworkModel, converted: ir.Model, comparison: Comparison) -> None:
+    most = max(tolerance(converted), comparison.framework_spread)
     if not comparison.max_relative_error <= most:
         raise DrpassError(
             f"the ONNX model differs from {model.name}: relative error {comparison.max_relative_error:.3g} in the "
@@ -140,26 +148,33 @@ def _refuse_difference(model: FrameworkModel, proto: Any, comparison: Comparison
         )
 
 
-def _name_batch(model: FrameworkModel, proto: Any, comparison: Comparison | None) -> None:
+def _name_batch(model: FrameworkModel, converted: ir.Model, comparison: Comparison | None) -> None:
     """Call the open first dimension ``batch`` in inputs, and in outputs where it was seen to follow."""
     open_inputs = {spec.name for spec in model.inputs if spec.shape and spec.shape[0] is None}
-    for value in proto.graph.input:
+    for value in converted.graph.inputs:
         if value.name in open_inputs:
-            value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    for value in proto.graph.output:
-        dims = value.type.tensor_type.shape.dim
-        is_open = open_inputs and dims and not dims[0].HasField("dim_value")
-        if is_open and comparison is not None and comparison.shapes[value.name][0] == SAMPLES:
-            dims[0].dim_param = "batch"
+            _set_first(value)
+    for value in converted.graph.outputs:
+        is_open = open_inputs and value.shape is not None and len(value.shape) and not isinstance(value.shape[0], int)
+        if is_open and comparison is not None and comparison.shapes[value.name or ""][0] == SAMPLES:
+            _set_first(value)
 
 
-def _described(values: Any) -> list[TensorSpec]:
-    from onnx import helper
+def _set_first(value: ir.Value) -> None:
+    if value.shape is not None:
+        value.shape = ir.Shape(["batch", *value.shape.dims[1:]])
 
+
+def _size(converted: ir.Model, output: Path) -> int:
+    """Bytes of what was written, with the data file of a model over 2 GB."""
+    files = [output, external_data.data_path(converted, output)] if model_io.is_large(converted) else [output]
+    return sum(file.stat().st_size for file in files)
+
+
+def _described(values: Iterable[ir.Value]) -> list[TensorSpec]:
     found = []
     for value in values:
-        tensor = value.type.tensor_type
-        element = type_name(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-        shape = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim)
-        found.append(TensorSpec(value.name, element, shape))
+        dims = () if value.shape is None else value.shape.dims
+        shape = tuple(dim if isinstance(dim, int) else dim.value for dim in dims)
+        found.append(TensorSpec(value.name or "", type_name(value.dtype.numpy()) if value.dtype else "", shape))
     return found

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
 from drpass.data.dataset import Batch
 from drpass.data.preprocess import Preprocess
@@ -26,6 +26,7 @@ TOLERANCE, HALF_TOLERANCE, QUANTISED_TOLERANCE = 1e-3, 1e-2, 2e-2
 #: Stands for an open dimension that is no batch, where the data is random.
 _OPEN_SIDE = 16
 _STEPS = 255.0  # between the values of 8 bits
+_BYTES = (ir.DataType.INT8, ir.DataType.UINT8)
 _QUANTISING = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
 
 
@@ -48,8 +49,8 @@ class Comparison:
     shapes: dict[str, tuple[int, ...]]
 
 
-def compare(model: FrameworkModel, proto: Any, path: Path, nhwc: bool) -> Comparison:
-    """Run one batch through both. ``path``: where ``proto`` is written. ``nhwc``: it keeps pictures channels last.
+def compare(model: FrameworkModel, converted: ir.Model, path: Path, nhwc: bool) -> Comparison:
+    """Run one batch through both. ``path``: where ``converted`` is written. ``nhwc``: it keeps pictures channels last.
 
     Raises DrpassError if one of them can't be run.
     """
@@ -72,7 +73,7 @@ def compare(model: FrameworkModel, proto: Any, path: Path, nhwc: bool) -> Compar
             otherwise = _run_framework(model, model.run_otherwise, batch, nhwc) or expected
     except Exception as error:  # frameworks too
         raise DrpassError(f"the framework can't run {model.name} on {description}: {one_line(error)}") from error
-    ranges = _ranges(proto)
+    ranges = _ranges(converted)
     errors = {name: _difference(got[name], expected[name], ranges.get(name, 0.0)) for name in expected}
     spread = max(_difference(otherwise[name], expected[name], ranges.get(name, 0.0))[1] for name in expected)
     worst = max(errors, key=lambda name: errors[name][1])
@@ -86,13 +87,11 @@ def compare(model: FrameworkModel, proto: Any, path: Path, nhwc: bool) -> Compar
     )
 
 
-def tolerance(proto: Any) -> float:
-    """The largest relative error that the rounding of this onnx.ModelProto explains."""
-    from onnx import TensorProto
-
-    if any(node.op_type in _QUANTISING for node in proto.graph.node):
+def tolerance(converted: ir.Model) -> float:
+    """The largest relative error that the rounding of this model explains."""
+    if any(node.op_type in _QUANTISING for node in converted.graph):
         return QUANTISED_TOLERANCE
-    half = any(tensor.data_type == TensorProto.FLOAT16 for tensor in proto.graph.initializer)
+    half = any(value.dtype == ir.DataType.FLOAT16 for value in converted.graph.initializers.values())
     return HALF_TOLERANCE if half else TOLERANCE
 
 
@@ -130,24 +129,19 @@ def _run_framework(
     return {name: array.transpose(0, 3, 1, 2) if array.ndim == IMAGE_RANK else array for name, array in outputs.items()}
 
 
-def _ranges(proto: Any) -> Mapping[str, float]:
+def _ranges(converted: ir.Model) -> Mapping[str, float]:
     """For outputs of 8 bits, and those that a DequantizeLinear makes of 8 bits: how far apart their ends are."""
-    from onnx import TensorProto, numpy_helper
-
-    bytes_ = (TensorProto.INT8, TensorProto.UINT8)
-    producers = {name: node for node in proto.graph.node for name in node.output}
-    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
-    ranges = {}
-    for value in proto.graph.output:
-        node = producers.get(value.name)
-        while node is not None and node.op_type in ("Transpose", "Reshape", "Identity"):
-            node = producers.get(node.input[0])
-        if value.type.tensor_type.elem_type in bytes_:
-            ranges[value.name] = _STEPS
-        elif node is not None and node.op_type == "DequantizeLinear" and len(node.input) == 3:
-            scale, zero = (constants.get(name) for name in node.input[1:])
-            if scale is not None and zero is not None and zero.data_type in bytes_:
-                ranges[value.name] = _STEPS * float(np.max(numpy_helper.to_array(scale)))
+    ranges: dict[str, float] = {}
+    for value in converted.graph.outputs:
+        node = value.producer()
+        while node is not None and node.op_type in ("Transpose", "Reshape", "Identity") and node.inputs[0] is not None:
+            node = node.inputs[0].producer()
+        if value.dtype in _BYTES:
+            ranges[value.name or ""] = _STEPS
+        elif node is not None and node.op_type == "DequantizeLinear" and len(node.inputs) == 3:
+            scale, zero = (None if one is None else one.const_value for one in node.inputs[1:])
+            if scale is not None and zero is not None and zero.dtype in _BYTES:
+                ranges[value.name or ""] = _STEPS * float(np.max(scale.numpy()))
     return ranges
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
@@ -19,8 +20,10 @@ pytest.importorskip("tf2onnx", reason="needs the extra export")
 import keras
 
 from drpass import export as export_module
+from drpass import external_data
 from drpass.commands.export import command
 from drpass.export import ExportReport, export
+from drpass.frontends import large_keras
 from drpass.frontends.tensorflow_function import import_tensorflow
 from drpass.networks import models_folder, save_weights
 
@@ -175,16 +178,46 @@ def test_subclassed_model_is_exported_as_saved_model(tmp_path: Path) -> None:
     assert [spec.name for spec in report.outputs] == ["first", "second"]
 
 
+def test_model_that_is_too_large_for_a_message_has_its_weights_in_a_file_beside_it(
+    sequential: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(external_data, "LARGEST_MESSAGE", 10_000)
+    monkeypatch.setattr(large_keras, "LARGE_MODEL", 10_000)
+    monkeypatch.setattr(large_keras, "LARGE_VARIABLE", 500)
+    report, path = _export(sequential, tmp_path, ".keras")
+    assert {found.name for found in tmp_path.iterdir()} == {"model.keras", "model.onnx", "model.onnx.data"}
+    assert report.size == path.stat().st_size + (tmp_path / "model.onnx.data").stat().st_size
+    assert report.max_relative_error is not None
+    assert report.max_relative_error < 1e-5
+    pictures = _pictures(2, 16, 20, 3)
+    np.testing.assert_allclose(_run(path, pictures.transpose(0, 3, 1, 2))[0], sequential(pictures), atol=1e-5)
+    assert [value.name for value in report.inputs] == ["picture"]
+
+
+def test_weights_of_a_large_model_are_those_of_keras(
+    functional: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large_keras, "LARGE_MODEL", 500)
+    monkeypatch.setattr(large_keras, "LARGE_VARIABLE", 100)
+    report, path = _export(functional, tmp_path, ".keras")
+    assert report.max_relative_error is not None
+    assert report.max_relative_error < 1e-5
+    weights = next(node for node in onnx.load(path).graph.node if node.op_type == "Conv").input[1]
+    held = {tensor.name: tensor for tensor in onnx.load(path).graph.initializer}
+    expected = next(layer for layer in functional.layers if isinstance(layer, layers.Conv2D)).kernel.numpy()
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(held[weights]), expected.transpose(3, 2, 0, 1))
+
+
 def test_conversion_that_changes_the_result_is_refused_and_nothing_is_written(
     sequential: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     convert = export_module._convert
 
     def convert_badly(*arguments: Any) -> Any:
-        proto = convert(*arguments)
-        weights = next(tensor for tensor in proto.graph.initializer if len(tensor.dims) == 4)
-        weights.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weights) * 1.1, weights.name))
-        return proto
+        converted = convert(*arguments)
+        weights = next(value for value in converted.graph.initializers.values() if len(value.const_value.shape) == 4)
+        weights.const_value = ir.tensor(weights.const_value.numpy() * 1.1, name=weights.name)
+        return converted
 
     monkeypatch.setattr(export_module, "_convert", convert_badly)
     with pytest.raises(DrpassError, match="differs from"):

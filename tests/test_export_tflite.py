@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
@@ -146,11 +147,10 @@ def test_conversion_that_changes_the_result_is_refused(
     convert = export_module._convert
 
     def convert_badly(*arguments: Any) -> Any:
-        proto = convert(*arguments)
-        weights = max(proto.graph.initializer, key=lambda tensor: np.prod(tensor.dims))
-        array = onnx.numpy_helper.to_array(weights)
-        weights.CopyFrom(onnx.numpy_helper.from_array(np.roll(array, 1, axis=-1), weights.name))
-        return proto
+        converted = convert(*arguments)
+        weights = max(converted.graph.initializers.values(), key=lambda value: value.const_value.size)
+        weights.const_value = ir.tensor(np.roll(weights.const_value.numpy(), 1, axis=-1), name=weights.name)
+        return converted
 
     monkeypatch.setattr(export_module, "_convert", convert_badly)
     with pytest.raises(DrpassError, match="differs from"):
@@ -174,17 +174,22 @@ def test_truncated_file_is_refused_in_one_line(files: dict[str, Path], tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("damage", "words"),
+    ("damage", "seconds", "words"),
     [
-        (lambda: time.sleep(60), r"does not end in 0\.5 seconds"),
-        (lambda: os.kill(os.getpid(), signal.SIGSEGV), r"crashes \(SIGSEGV\)"),
+        (lambda: time.sleep(60), 0.5, r"does not end in 0\.5 seconds"),
+        (lambda: os.kill(os.getpid(), signal.SIGSEGV), 60.0, r"crashes \(SIGSEGV\)"),
     ],
 )
 def test_file_that_the_interpreter_does_not_survive_is_refused_in_one_line(
-    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[], None], words: str
+    files: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[], None],
+    seconds: float,
+    words: str,
 ) -> None:
     monkeypatch.setattr(tflite, "_try", lambda *_: damage())
-    monkeypatch.setattr(tflite, "TRIAL_SECONDS", 0.5)
+    monkeypatch.setattr(tflite, "TRIAL_SECONDS", seconds)
     with pytest.raises(DrpassError, match=rf"float\.tflite is damaged: TFLite's interpreter {words}; write"):
         export(files["float"], tmp_path / "out.onnx")
     assert not (tmp_path / "out.onnx").exists()

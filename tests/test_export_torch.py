@@ -10,7 +10,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from drpass import entry_point
+from drpass import entry_point, external_data
 from drpass.errors import DrpassError
 
 pytest.importorskip("torch", reason="needs the extra torch")
@@ -50,6 +50,15 @@ class Branching(Network):
     def forward(self, picture):
         return super().forward(picture) if picture.sum() > 0 else picture
 
+class Wide(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.scores = nn.Linear(3 * 16 * 20, 5)
+
+    def forward(self, picture):
+        return self.scores(picture.flatten(1))
+
 class Bessel(Network):
     def forward(self, picture):
         return torch.special.bessel_j0(super().forward(picture))
@@ -59,6 +68,7 @@ def network(): return Network(), picture
 def two(): return TwoInputs(), (picture, torch.zeros(1, 5))
 def one(): return OneSample(), picture
 def branching(): return Branching(), picture
+def wide(): return Wide(), picture
 def bessel(): return Bessel(), picture
 def number(): return 3
 def no_tensor(): return Network(), "picture"
@@ -120,6 +130,21 @@ def test_batch_is_fixed_when_asked(script: Path) -> None:
     assert report.inputs[0].shape == (4, 3, 16, 20)
     assert report.outputs[0].shape == (4, 5)
     assert report.checked_on is None
+
+
+def test_module_that_is_too_large_for_a_message_has_its_weights_in_a_file_beside_it(
+    script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(external_data, "LARGEST_MESSAGE", 10_000)
+    output = script.with_suffix(".onnx")
+    report = export(f"{script}:wide", output)
+    data = output.with_name(f"{output.name}.data")
+    assert {path.name for path in script.parent.iterdir() if path.is_file()} == {script.name, output.name, data.name}
+    assert report.size == output.stat().st_size + data.stat().st_size
+    assert data.stat().st_size >= 5 * PICTURES[0].nbytes
+    assert report.max_relative_error is not None
+    assert report.max_relative_error < 1e-5
+    np.testing.assert_allclose(_run(output, PICTURES)[0], _expected(script, "wide", PICTURES), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from drpass.model_check import fault
 from drpass.operator.spec import DOMAIN, ReuseParameters
 from drpass.passes import OP_TYPES
 from drpass.restoring import restore
-from drpass.rewrite import RewriteResult, rewrite
+from drpass.rewriting import RewriteResult, rewrite
 from drpass.rules import quantised
 from drpass.runtime import session
 

@@ -16,8 +16,10 @@ from keras import layers
 from zoo_check import pictures
 
 #: As in tests/zoo_torch.py, by name, because Keras makes the weights to count them.
-LARGE = ("ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge", "EfficientNetV2L", "VGG16", "VGG19")
-_SIZE, _LARGER = 96, {"NASNetLarge": 331, "NASNetMobile": 224, "InceptionV3": 160, "InceptionResNetV2": 160}
+LARGE = ("ConvNeXtLarge", "ConvNeXtXLarge")
+#: Pixels a side; of some others than most.
+_SIZE = 96
+_SIZES = {"NASNetLarge": 331, "NASNetMobile": 224, "InceptionV3": 160, "InceptionResNetV2": 160, "U-Net": 64}
 
 #: Of the values of pictures: about those of the photographs that `drpass export` compares with.
 MEAN, SPREAD = 0.5, 0.25
@@ -29,20 +31,20 @@ def names() -> list[str]:
     return [*found, *OWN]
 
 
-def save(name: str, folder: Path) -> str:
+def save(name: str, folder: Path, side: int = 0) -> str:
     """The source of a network for `drpass export`: a Keras file in the folder."""
     keras.utils.set_random_seed(0)
     path = folder / f"{name}.keras"
-    make(name).save(path)
+    make(name, side).save(path)
     return str(path)
 
 
-def make(name: str) -> Any:
-    """The network, settled on pictures."""
+def make(name: str, side: int = 0) -> Any:
+    """The network, settled on pictures; ``side``: of these, 0 for a small one."""
+    size = side or _SIZES.get(name, _SIZE)
     if name in OWN:
-        network = OWN[name]()
+        network = OWN[name](size)
     else:
-        size = _LARGER.get(name, _SIZE)
         build = getattr(keras.applications, name)
         # What takes pixels of 0 to 255 and moves them by 1 would leave little but rounding of ours.
         plain = {"include_preprocessing": False} if "include_preprocessing" in signature(build).parameters else {}
@@ -72,9 +74,9 @@ def settle(network: Any, images: Any) -> None:
         layer.momentum = momentum
 
 
-def unet() -> Any:
+def unet(side: int) -> Any:
     """Ronneberger et al. 2015, two levels: skips by Concat, up by transposed convolutions and by Resize."""
-    image = keras.Input((64, 64, 3))
+    image = keras.Input((side, side, 3))
     first = _twice(image, 16)
     second = _twice(layers.MaxPooling2D()(first), 32)
     bottom = _twice(layers.MaxPooling2D()(second), 64)
@@ -85,9 +87,9 @@ def unet() -> Any:
     return keras.Model(image, layers.Conv2D(4, 1, activation="softmax")(x))
 
 
-def yolo() -> Any:
+def yolo(side: int) -> Any:
     """Like YOLOv5: SiLU, a cross-stage part, pyramid pooling, features joined upwards, three heads with their boxes."""
-    image = keras.Input((96, 96, 3))
+    image = keras.Input((side, side, 3))
     x = _silu(_silu(image, 16, 6, 2), 32, 3, 2)
     large = _cross_stage(_silu(_cross_stage(x, 32), 64, 3, 2), 64)
     middle = _cross_stage(_silu(large, 96, 3, 2), 96)
@@ -101,7 +103,7 @@ def yolo() -> Any:
     return keras.Model(image, [_boxes(features) for features in (large, middle, small)])
 
 
-OWN: dict[str, Callable[[], Any]] = {"U-Net": unet, "YOLO-like": yolo}
+OWN: dict[str, Callable[[int], Any]] = {"U-Net": unet, "YOLO-like": yolo}
 
 
 def _twice(x: Any, channels: int) -> Any:

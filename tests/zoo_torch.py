@@ -21,7 +21,7 @@ from torchvision import models  # noqa: E402
 from zoo_check import pictures  # noqa: E402
 
 #: Millions of parameters from which a network is left out: its smaller sisters have the same nodes.
-LARGEST = 100
+LARGEST = 150
 #: Pixels a side; what s3d pools is larger than what is left of fewer.
 _SIZE, _LARGER = 96, {"inception_v3": 160, "s3d": 224}
 #: Of the values of pictures.
@@ -35,18 +35,19 @@ def names() -> list[str]:
     return [name for name in found if _parameters(name) < LARGEST * 1e6]
 
 
-def save(name: str, folder: Path) -> str:
+def save(name: str, folder: Path, side: int = 0) -> str:
     """The source of a network for `drpass export`: a script in the folder, whose function makes it."""
     script = folder / f"{name}.py"
-    script.write_text(f"import zoo_torch\n\ndef make():\n    return zoo_torch.make({name!r})\n", encoding="utf-8")
+    text = f"import zoo_torch\n\ndef make():\n    return zoo_torch.make({name!r}, {side})\n"
+    script.write_text(text, encoding="utf-8")
     return f"{script}:make"
 
 
-def make(name: str) -> tuple[torch.nn.Module, torch.Tensor]:
-    """The network with fixed weights, and images for it."""
+def make(name: str, side: int = 0) -> tuple[torch.nn.Module, torch.Tensor]:
+    """The network with fixed weights, and images for it; ``side``: of these, 0 for a small one."""
     torch.manual_seed(0)
     network = _build(name)
-    size = _LARGER.get(name, _SIZE)
+    size = side or _LARGER.get(name, _SIZE)
     film = name in models.list_models(module=models.video)
     images = torch.from_numpy(pictures((4, 3, *([16] if film else []), size, size), 0, MEAN, SPREAD))
     settle(network, images)

@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import onnx_ir as ir
 
 from drpass.errors import DrpassError
 from drpass.frontends.model import one_line
@@ -72,8 +73,8 @@ def to_onnx(
     inputs_as_nchw: Sequence[str],
     outputs_as_nchw: Sequence[str],
     renamed: Mapping[str, str] | None = None,
-) -> Any:
-    """The onnx.ModelProto of ``source``: a GraphDef without variables, or the path of a TFLite file.
+) -> ir.Model:
+    """The ONNX model of ``source``: a GraphDef without variables, or the path of a TFLite file.
 
     The sequences and ``renamed`` are of the names that tensors have in ``source``; may raise anything.
     """
@@ -105,7 +106,10 @@ def to_onnx(
     del tf_graph
     with _freeing_copies():
         graph = optimizer.optimize_graph(graph)
-    return graph.make_model(f"converted from {name}")
+    proto = graph.make_model(f"converted from {name}")
+    del graph
+    model: ir.Model = ir.from_proto(proto)
+    return model
 
 
 def _erfc(context: Any, node: Any, name: str, _: Any) -> None:

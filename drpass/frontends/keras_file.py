@@ -9,6 +9,7 @@ from typing import Any
 from drpass.data.preprocess import Preprocess
 from drpass.errors import DrpassError
 from drpass.frontends.conversion import OPSETS, quiet
+from drpass.frontends.large_keras import LargeKerasModel, large_variables
 from drpass.frontends.model import FrameworkModel, FrontEnd, Request, one_line, unique_names
 from drpass.frontends.tensorflow_function import TensorFlowFunction, described, import_tensorflow
 
@@ -49,9 +50,13 @@ def from_keras(name: str, model: Any, preprocess: Preprocess | None = None) -> F
         results = flat(list(tensors), training=False)
         return list(results) if isinstance(results, (list, tuple)) else [results]
 
-    return TensorFlowFunction(
-        name=name, inputs=inputs, outputs=names[len(inputs) :], preprocess=preprocess, function=function
-    )
+    outputs = names[len(inputs) :]
+    large = large_variables(flat)
+    if large:
+        return LargeKerasModel(
+            name=name, inputs=inputs, outputs=outputs, preprocess=preprocess, function=function, variables=large
+        )
+    return TensorFlowFunction(name=name, inputs=inputs, outputs=outputs, preprocess=preprocess, function=function)
 
 
 FRONT_END = FrontEnd("a Keras file (.keras, .h5)", _claims, _load, OPSETS)

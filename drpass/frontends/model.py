@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
+import onnx_ir as ir
 
 from drpass.data.preprocess import Preprocess
 from drpass.errors import DrpassError
@@ -53,8 +54,8 @@ class FrameworkModel(ABC):
     preprocess: Preprocess | None = None
 
     @abstractmethod
-    def convert(self, opset: int, nhwc: bool) -> Any:
-        """The onnx.ModelProto with the names of ``inputs`` and ``outputs``; may raise anything.
+    def convert(self, opset: int, nhwc: bool) -> ir.Model:
+        """The ONNX model with the names of ``inputs`` and ``outputs``; may raise anything.
 
         What :meth:`moved_inputs` and :meth:`moves_outputs` say is ``[N, C, H, W]`` in it.
         """

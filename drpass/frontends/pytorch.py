@@ -14,6 +14,7 @@ from io import StringIO
 from typing import Any, ClassVar
 
 import numpy as np
+import onnx_ir as ir
 
 from drpass.entry_point import is_entry_point, load, user_code
 from drpass.errors import DrpassError
@@ -36,7 +37,7 @@ class TorchModel(FrameworkModel):
     example: tuple[Any, ...]
     program: Any
 
-    def convert(self, opset: int, nhwc: bool) -> Any:
+    def convert(self, opset: int, nhwc: bool) -> ir.Model:
         """See `FrameworkModel.convert`."""
         import torch
 
@@ -49,7 +50,8 @@ class TorchModel(FrameworkModel):
                 output_names=self.outputs,
                 verbose=False,
             )
-        return converted.model_proto
+        model: ir.Model = converted.model
+        return model
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """See `FrameworkModel.run`."""

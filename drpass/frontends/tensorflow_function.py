@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
 from drpass.errors import DrpassError
 from drpass.frontends.conversion import to_onnx
@@ -46,7 +47,7 @@ class TensorFlowFunction(FrameworkModel):
 
     function: Callable[..., list[Any]]
 
-    def convert(self, opset: int, nhwc: bool) -> Any:
+    def convert(self, opset: int, nhwc: bool) -> ir.Model:
         """See `FrameworkModel.convert`."""
         graph_def, inputs, outputs = self._frozen()
         gc.collect()  # what was traced holds the weights a second time

@@ -42,11 +42,11 @@ class TFLiteModel(FrameworkModel):
     fed: list[dict[str, Any]]
     fetched: list[dict[str, Any]]
 
-    def convert(self, opset: int, nhwc: bool) -> Any:
+    def convert(self, opset: int, nhwc: bool) -> ir.Model:
         """See `FrameworkModel.convert`."""
         moved = self.moved_inputs(nhwc)
         with _without_announcements():
-            proto = to_onnx(
+            model = to_onnx(
                 self.name,
                 self.path,
                 opset=opset,
@@ -56,7 +56,6 @@ class TFLiteModel(FrameworkModel):
                 # tf2onnx would move an output that other operators read without telling them.
                 outputs_as_nchw=[],
             )
-        model = ir.from_proto(proto)
         by_name = {value.name: value for value in [*model.graph.inputs, *model.graph.outputs]}
         for tensor, spec in zip(self.fed, self.inputs):
             value = by_name[tensor["name"]]
@@ -73,7 +72,7 @@ class TFLiteModel(FrameworkModel):
         for value, name in zip(model.graph.outputs, self.outputs):
             value.name = name
         RemoveUnusedNodesPass()(model)
-        return ir.to_proto(model)
+        return model
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """See `FrameworkModel.run`."""

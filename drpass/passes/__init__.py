@@ -1,4 +1,4 @@
-"""The pipeline: match, plan, replace, absorb, declare types, normalize, layout, memo.
+"""The pipeline: match, plan, replace, absorb, declare types, normalize, keep padding, layout, memo.
 
 One file a pass; each works in place.
 """
@@ -14,6 +14,7 @@ from drpass.operator.spec import DOMAIN, LRN, OP_TYPE, ReuseParameters
 from drpass.passes import legacy_inputs
 from drpass.passes.absorb import absorb
 from drpass.passes.declare_types import declare_types
+from drpass.passes.keep_padding import keep_padding
 from drpass.passes.layout import Chained, chain
 from drpass.passes.match import OP_TYPES, Candidate, find_candidates, has_rule
 from drpass.passes.memo import keep_results
@@ -61,6 +62,8 @@ class Transformed:
     blocked_values: int = 0
     #: The number of nodes that keep results from call to call.
     memos: int = 0
+    #: Names of pools whose zeros of padding ONNX Runtime would have lost.
+    padded_pools: tuple[str, ...] = ()
 
 
 def transform(
@@ -101,14 +104,16 @@ def transform(
         if node is not None:
             node.meta[_VERDICT] = index
     verdicts += normalizations
-    chained = chain(model) if chains and any(verdict.replaced for verdict in verdicts) else Chained()
+    changed = any(verdict.replaced for verdict in verdicts)
+    padded_pools = tuple(keep_padding(model)) if changed else ()
+    chained = chain(model) if chains and changed else Chained()
     for node, layouts in chained.layouts.items():
         if _VERDICT in node.meta:
             index = node.meta[_VERDICT]
             verdicts[index] = with_changes(verdicts[index], layouts=layouts)
     memos = keep_results(model, memo_bytes) if memo_bytes else 0
     legacy_inputs.restore(model)
-    return Transformed(verdicts + chained.verdicts, chained.values, memos)
+    return Transformed(verdicts + chained.verdicts, chained.values, memos, padded_pools)
 
 
 #: Key of the index of the verdict that a node came from in its ``meta``; absorbing keeps it.

@@ -38,20 +38,19 @@ def fold(match: Match, opset: int) -> Match:
 def _fold_pad(match: Match, opset: int) -> Match:
     """Case 1."""
     node = _producer(match.x, "Pad")
-    require(opset >= _PADS_ATTRIBUTE, "unknown form of Pad")
-    require(attribute(node, "mode", "constant") == "constant", "it does not pad with a constant")
     auto_pad = match.attributes.get("auto_pad", "VALID")
     require(auto_pad == "VALID", "its pads follow from the padded size")
-    begins, ends = _pads(node, opset, match.rank)
-    require(not any((*begins[:2], *ends[:2])) and min((*begins, *ends)) >= 0, "it pads more than spatial axes")
+    begins, ends = zero_pads(node, opset, match.rank)
     own = match.attributes.get("pads", [0] * (2 * (match.rank - 2)))
     pads = [one + other for one, other in zip(own, (*begins[2:], *ends[2:]), strict=True)]
     attributes = {name: value for name, value in match.attributes.items() if name not in ("auto_pad", "pads")}
     return _with_input(match, node, attributes={**attributes, **({"pads": pads} if any(pads) else {})})
 
 
-def _pads(node: ir.Node, opset: int, rank: int) -> tuple[Sequence[int], Sequence[int]]:
-    """Before and after each axis."""
+def zero_pads(node: ir.Node, opset: int, rank: int) -> tuple[Sequence[int], Sequence[int]]:
+    """What a Pad adds before and after each axis; raises Kept unless it adds zeros along spatial axes only."""
+    require(opset >= _PADS_ATTRIBUTE, "unknown form of Pad")
+    require(attribute(node, "mode", "constant") == "constant", "it does not pad with a constant")
     if opset < _PADS_INPUT:
         require(attribute(node, "value", 0.0) == 0.0, "it does not pad with zero")
         given, axes = list(attribute(node, "pads", ())), list(range(rank))
@@ -65,6 +64,7 @@ def _pads(node: ir.Node, opset: int, rank: int) -> tuple[Sequence[int], Sequence
     require(len(given) == 2 * len(axes) and all(-rank <= axis < rank for axis in axes), "invalid pads")
     sides = np.zeros((2, rank), np.int64)
     sides[:, axes] = np.reshape(given, (2, -1))
+    require(not sides[:, :2].any() and sides.min() >= 0, "it pads more than spatial axes")
     return sides[0].tolist(), sides[1].tolist()
 
 

@@ -3,6 +3,7 @@
 1. kernel_shape, strides, dilations, pads, auto_pad and group are those of the node.
 2. The bias stays the value that it is, constant or not.
 3. One to three spatial axes.
+4. auto_pad SAME with strides far beyond the kernel is kept: the padding would be negative, and what that means differs.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ def match(node: ir.Node, opset: int) -> Match:
     """Match a Conv (the same in every opset); raises Kept with the reason why it can't be replaced."""
     x, w, weights, group = operands(node, "output")
     rank = weights.ndim - 2
-    attributes: dict[str, Any] = {"kernel_shape": kernel_of(node, weights.shape[2:]), **_window(node, rank)}
+    attributes: dict[str, Any] = {
+        "kernel_shape": kernel_of(node, weights.shape[2:]),
+        **_window(node, weights.shape[2:]),
+    }
     if group != 1:
         attributes["group"] = group
     bias = bias_of(input_of(node, 2), weights)
@@ -60,16 +64,29 @@ def kernel_of(node: ir.Node, shape: Sequence[int]) -> list[int]:
     return list(kernel)
 
 
-def _window(node: ir.Node, rank: int) -> dict[str, Any]:
+def auto_pad_of(node: ir.Node, kernel: Sequence[int], strides: Sequence[int]) -> str:
+    """The attribute auto_pad of a convolution or pool; raises Kept in case 4.
+
+    An axis of SAME is padded by at least kernel - stride, in front by half of that, rounded to zero. ONNX Runtime cuts
+    off the image where it is below -1, differently in convolutions and pools.
+    """
+    auto_pad: str = attribute(node, "auto_pad", "NOTSET")
+    require(auto_pad in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"), f"unknown auto_pad '{auto_pad}'")
+    cuts = any(size - stride < -1 for size, stride in zip(kernel, strides, strict=True))
+    require(not (cuts and auto_pad.startswith("SAME")), f"auto_pad {auto_pad} with strides far beyond the kernel")
+    return auto_pad
+
+
+def _window(node: ir.Node, kernel: Sequence[int]) -> dict[str, Any]:
     """strides, dilations, and pads or auto_pad, where they differ from the default."""
     window: dict[str, Any] = {}
+    rank = len(kernel)
     for name in ("strides", "dilations"):
         values = attribute(node, name, (1,) * rank)
         require(len(values) == rank and min(values) >= 1, f"invalid {name}")
         if set(values) != {1}:
             window[name] = list(values)
-    auto_pad = attribute(node, "auto_pad", "NOTSET")
-    require(auto_pad in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"), f"unknown auto_pad '{auto_pad}'")
+    auto_pad = auto_pad_of(node, kernel, attribute(node, "strides", (1,) * rank))
     pads = attribute(node, "pads", (0,) * (2 * rank))
     require(len(pads) == 2 * rank and min(pads) >= 0, "invalid pads")
     if auto_pad != "NOTSET":

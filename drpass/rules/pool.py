@@ -3,6 +3,7 @@
 1. MaxPool, AveragePool, GlobalMaxPool and GlobalAveragePool over two spatial axes.
 2. Kernel, strides, pads, auto_pad and ceil_mode are those of the node; every window holds at least one value.
 3. Not where ceil_mode meets count_include_pad: what ONNX Runtime divides by depends on its version.
+4. Not where ceil_mode could let a window begin behind the image: shape inference below opset 22 counts that window.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import onnx_ir as ir
 
 from drpass.rules.anchor import attribute, require
+from drpass.rules.conv import auto_pad_of
 
 #: Operator of ONNX, and the mode of the Pool that does the same.
 POOLS = {
@@ -32,19 +34,24 @@ def match(node: ir.Node) -> dict[str, Any]:
 
 def _window(node: ir.Node) -> dict[str, Any]:
     kernel = attribute(node, "kernel_shape", ())
-    require(len(kernel) == 2 and min(kernel) >= 1, f"{len(kernel)} spatial axes (2 are supported)")
+    require(len(kernel) == 2, f"{len(kernel)} spatial axes (2 are supported)")
+    require(all(1 <= size < 2**31 for size in kernel), "invalid kernel_shape")
     require(set(attribute(node, "dilations", (1, 1))) == {1}, "it is dilated")
     strides = attribute(node, "strides", (1, 1))
-    require(len(strides) == 2 and min(strides) >= 1, "invalid strides")
+    require(len(strides) == 2 and all(1 <= stride < 2**31 for stride in strides), "invalid strides")
     window: dict[str, Any] = {"kernel_shape": list(kernel), "strides": list(strides)}
-    auto_pad, pads = attribute(node, "auto_pad", "NOTSET"), attribute(node, "pads", (0, 0, 0, 0))
-    require(auto_pad in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"), f"unknown auto_pad '{auto_pad}'")
+    auto_pad, pads = auto_pad_of(node, kernel, strides), attribute(node, "pads", (0, 0, 0, 0))
     if auto_pad != "NOTSET":
         window["auto_pad"] = auto_pad
     elif any(pads):
         fits = len(pads) == 4 and all(0 <= pad < size for pad, size in zip(pads, (*kernel, *kernel), strict=True))
         require(fits, "invalid pads")
         window["pads"] = list(pads)
+    ends = window.get("pads", (0, 0, 0, 0))[2:]
+    begins_inside = all(pad + stride <= size for pad, stride, size in zip(ends, strides, kernel, strict=True))
+    require(
+        begins_inside or not attribute(node, "ceil_mode", 0), "a window of its ceil_mode can begin behind the image"
+    )
     for name in ("ceil_mode", "count_include_pad"):
         if attribute(node, name, 0):
             window[name] = 1
