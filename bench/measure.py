@@ -24,7 +24,7 @@ from drpass.execution import open_session
 from drpass.export import export
 from drpass.plan_file import Plan
 from drpass.profile import kernel_times, original_names, time_of
-from drpass.rewrite import rewrite
+from drpass.rewriting import rewrite
 from drpass.tensors import Feeds, TensorSpec, input_specs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -85,7 +85,8 @@ class Workshop:
     def original(self, row: Row) -> Path:
         """Raises DrpassError if the model is not there or can't be exported."""
         if row.model not in networks.network_names():
-            return _found("DRPASS_MODELS", row.model)
+            cached = networks.weights_cache() / row.model
+            return cached if cached.is_file() else _found("DRPASS_MODELS", row.model)
         path = self._folder / f"{row.model}.onnx"
         if not path.exists() or path.stat().st_mtime < networks.weights_path(row.model).stat().st_mtime:
             export(row.model, path)
