@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from drpass.errors import DrpassError
-from drpass.files import fields_of, read_toml
+from drpass.files import read_tables, values_of
 from drpass.operator.spec import ReuseParameters
 from drpass.roofline import Layer
 
 #: The setting that the file's r_c are of.
 CLUSTERED = ReuseParameters("grid", sub_vector_length=8, step=1.0)
+#: Keys of a convolution whose numbers are not 0.
+_SIZES = ("channels", "outputs", "size", "kernel", "stride", "remaining_ratio")
 #: r_c where none was measured.
 ASSUMED_RATIO = 0.1
 
@@ -78,16 +79,13 @@ class Network:
 
 def load_networks(path: Path) -> list[Network]:
     """All networks of a file. Raises DrpassError that names the network and the key."""
-    networks = []
-    for name, values in read_toml(path).items():
-        try:
-            if not isinstance(values, dict) or not isinstance(values.get("layers"), list):
-                raise DrpassError("must be a table with a list `layers`")
-            layers = tuple(_checked(Convolution, entry) for entry in values["layers"])
-            networks.append(_checked(Network, {**values, "name": name, "layers": layers}))
-        except DrpassError as error:
-            raise DrpassError(f"{path}: network {name!r}: {error}") from error
-    return networks
+    return list(read_tables(path, _network, "network").values())
+
+
+def _network(name: str, table: Any) -> Network:
+    values = values_of(table, Network, given=("name",))
+    layers = (Convolution(**values_of(entry, Convolution, positive=_SIZES)) for entry in values.pop("layers"))
+    return Network(name, layers=tuple(layers), **values)
 
 
 def distinct(networks: list[Network]) -> dict[Convolution, list[str]]:
@@ -107,17 +105,3 @@ def distinct(networks: list[Network]) -> dict[Convolution, list[str]]:
         )
         rows[row] = list(dict.fromkeys(title for _, title in entries))
     return rows
-
-
-_TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
-
-
-def _checked(made: type[Any], values: Any) -> Any:
-    known = fields_of(values, made)
-    for key, value in values.items():
-        types = _TYPES.get(str(known[key].type).removesuffix(" | None"))
-        if types and (isinstance(value, bool) or not isinstance(value, types)):
-            raise DrpassError(f"{key} can't be {value!r}")
-        if types and str not in types and not value >= (0 if key in ("pad", "dense") else 1e-9):
-            raise DrpassError(f"{key} must be a number above 0, not {value!r}")
-    return made(**values)

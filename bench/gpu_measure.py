@@ -22,7 +22,7 @@ from drpass.data import Preprocess, open_data
 from drpass.errors import DrpassError
 from drpass.execution import Provider, open_session
 from drpass.operator.spec import ReuseParameters
-from drpass.rewrite import rewrite
+from drpass.rewriting import rewrite
 from drpass.tensors import Array, input_specs
 
 #: r_c of the made-up inputs.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from drpass.errors import DrpassError
-from drpass.files import fields_of, read_toml
+from drpass.files import read_tables, values_of
 from drpass.operator.spec import ReuseParameters, check_parameters
 
 Kind = Literal["classes", "pictures", "layer", "film"]
@@ -72,26 +72,11 @@ _NEEDED: dict[str, tuple[str, ...]] = {
 
 def load_rows(path: Path, wanted: Sequence[str] = ()) -> list[Row]:
     """All rows of a file, or the wanted ones in the file's order. Raises DrpassError that names the row and key."""
-    table = read_toml(path)
-    for name in wanted:
-        if name not in table:
-            raise DrpassError(f"{path} has no row {name!r}; it has {', '.join(table)}")
-    rows = []
-    for name, values in table.items():
-        try:
-            rows.append(_row(name, values))
-        except DrpassError as error:
-            raise DrpassError(f"{path}: row {name!r}: {error}") from error
-    return [row for row in rows if not wanted or row.name in wanted]
+    return list(read_tables(path, _row, wanted=wanted).values())
 
 
-def _row(name: str, values: Any) -> Row:
-    known = fields_of(values, Row, given=("name",))
-    for key, value in values.items():
-        _check_type(key, value, known[key].type)
-    for key, choices in (("kind", Kind), ("motion", Motion)):
-        if key in values and values[key] not in get_args(choices):
-            raise DrpassError(f"{key} must be one of {', '.join(get_args(choices))}, not {values[key]!r}")
+def _row(name: str, table: Any) -> Row:
+    values = values_of(table, Row, given=("name",))
     _require(values, _NEEDED[values["kind"]])
     row = Row(name, **{**values, "rewrite": _rewriting(values["rewrite"])})
     if row.rewrite.memo and row.kind != "film":
@@ -107,42 +92,19 @@ def _require(values: Mapping[str, Any], keys: Sequence[str]) -> None:
             raise DrpassError(f"{key} is missing")
 
 
-#: By annotation: Python types, and words for them.
-_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
-    "int": ((int,), "a whole number, 0 or more"),
-    "float": ((int, float), "a number, 0 or more"),
-    "Rewriting": ((dict,), "a table"),
-}
-
-
-def _check_type(key: str, value: Any, annotation: Any) -> None:
-    types, words = _TYPES.get(str(annotation), ((str,), "a text in quotes"))
-    fits = isinstance(value, types) and not isinstance(value, bool)
-    if not fits or (isinstance(value, (int, float)) and not value >= 0):
-        raise DrpassError(f"{key} must be {words}, not {value!r}")
-
-
-def _rewriting(values: Mapping[str, Any]) -> Rewriting:
-    types = {entry.name: type(entry.default) for entry in fields(ReuseParameters)}
-    selection: dict[str, Any] = {}
-    parameters: dict[str, Any] = {}
-    for key, value in values.items():
-        if key in _SELECTION:
-            if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-                raise DrpassError(f"rewrite.{key} must be a list of texts, not {value!r}")
-            selection[key] = tuple(value)
-        elif key in ("memo", "plan"):
-            _check_type(f"rewrite.{key}", value, "int" if key == "memo" else "str")
-            selection[key] = value
-        elif key not in types:
-            raise DrpassError(
-                f"unknown key rewrite.{key}; the keys are {', '.join([*types, *_SELECTION, 'memo', 'plan'])}"
-            )
-        else:
-            wanted = (int, float) if types[key] is float else (types[key],)
-            if isinstance(value, bool) or not isinstance(value, wanted):
-                raise DrpassError(f"rewrite.{key} can't be {value!r}")
-            parameters[key] = value
-    if "plan" in selection and len(values) > 1:
+def _rewriting(table: Mapping[str, Any]) -> Rewriting:
+    """Keys of two dataclasses in one table."""
+    names, others = ([entry.name for entry in fields(made)] for made in (ReuseParameters, Rewriting))
+    others.remove("parameters")
+    for key in table:
+        if key not in (*names, *others):
+            raise DrpassError(f"unknown key rewrite.{key}; the keys are {', '.join((*names, *others))}")
+    if "plan" in table and len(table) > 1:
         raise DrpassError("rewrite.plan says everything: leave out the other keys of rewrite")
-    return Rewriting(check_parameters(ReuseParameters(**parameters)), **selection)
+    try:
+        parameters = values_of({key: value for key, value in table.items() if key in names}, ReuseParameters)
+        rest = {key: value for key, value in table.items() if key in others}
+        selection = values_of(rest, Rewriting, given=("parameters",))
+        return Rewriting(check_parameters(ReuseParameters(**parameters)), **selection)
+    except DrpassError as error:
+        raise DrpassError(f"rewrite: {error}") from error

@@ -29,7 +29,7 @@ from drpass.data import Batch, Data, Preprocess
 from drpass.errors import DrpassError
 from drpass.execution import Model, open_session
 from drpass.operator.spec import ReuseParameters
-from drpass.rewrite import rewrite
+from drpass.rewriting import rewrite
 from drpass.tensors import input_specs
 
 EXACT = ReuseParameters(method="exact")

@@ -21,7 +21,7 @@ from drpass.data import Batch, Data, DataSource, as_data
 from drpass.errors import DrpassError
 from drpass.execution import Model, Provider, check_same_interface, open_session, run
 from drpass.rivals import Rival, open_rivals
-from drpass.tensors import Feeds, input_specs
+from drpass.tensors import Feeds, input_specs, interface_of
 
 #: Inputs are held in memory while they are timed.
 _MAX_INPUT_BYTES = 4 << 30
@@ -167,7 +167,7 @@ def bench(
     with console.progress("Timing", steps) if show_progress else nullcontext(lambda: None) as advance:
         for count in threads:
             left, right = open_session(original, provider, count), open_session(rewritten, provider, count)
-            check_same_interface(left, right)
+            check_same_interface(interface_of(left), interface_of(right))
             contestants = {"original": _runner(left), "rewritten": _runner(right)}
             calls, reasons = _open_rivals(rivals, original, batches, contestants["original"], count)
             contestants |= calls

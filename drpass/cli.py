@@ -7,11 +7,14 @@ Exit status: 0 done; 1 a check failed (validate, diff --exit-code); 2 bad input 
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib
+import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -53,7 +56,8 @@ def _guarded(command: Callable[..., int | None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, **options: Any) -> None:
         try:
-            status = command(*args, **options) or 0
+            with _output():
+                status = command(*args, **options) or 0
         except DrpassError as error:
             console.err.print(f"[bold red]error:[/] {_one_line(error)}")
             status = 2
@@ -61,7 +65,7 @@ def _guarded(command: Callable[..., int | None]) -> Callable[..., None]:
             console.err.print("interrupted")
             status = 130
         except BrokenPipeError:  # the reader of a pipe has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()
             status = 0
         except Exception as error:
             if os.environ.get("DRPASS_DEBUG"):
@@ -75,6 +79,25 @@ def _guarded(command: Callable[..., int | None]) -> Callable[..., None]:
     return run
 
 
+@contextmanager
+def _output() -> Iterator[None]:
+    """Raise DrpassError where standard output can't take what is printed, as a file on a full disk."""
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()  # What fails to be written fails here, not when Python ends.
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _drop_output()
+        raise DrpassError(f"can't write the output: {error.strerror}") from error
+
+
+def _drop_output() -> None:
+    """Send what standard output still holds nowhere, so that Python does not try to write it again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _one_line(error: BaseException) -> str:
     return escape(" ".join(str(error).split()))
 
@@ -86,4 +109,7 @@ for _name in COMMANDS:
 
 def main() -> None:
     """Entry point of the ``drpass`` script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of a model that the terminal's encoding lacks
     app()

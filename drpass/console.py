@@ -10,17 +10,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 #: Results go to standard output (in a file or pipe with room for wide tables), everything else to standard error, so
-#: that ``--json`` can be piped.
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+#: that ``--json`` can be piped. Names like ``a:x:b`` are no emoji.
+_is_terminal = sys.stdout is not None and sys.stdout.isatty()
+out = Console(highlight=False, emoji=False, width=None if _is_terminal else 140)
+err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def emit_json(value: Any) -> None:
     """Print ``value`` as one JSON document on standard output; NaN and infinities become null."""
-    print(json.dumps(_finite(value), indent=2, ensure_ascii=False))
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    ascii_only = not encoding.lower().startswith("utf")
+    print(json.dumps(_finite(value), indent=2, ensure_ascii=ascii_only))
 
 
 def _finite(value: Any) -> Any:
@@ -33,9 +35,20 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def size_text(size: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
 @contextmanager
 def progress(description: str, total: int | None) -> Iterator[Any]:
     """A progress bar on standard error (nothing where that is not a terminal); yields ``advance(steps=1)``."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(description, total=total)

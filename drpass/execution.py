@@ -15,7 +15,7 @@ from google.protobuf.message import EncodeError
 from drpass import model_io, runtime
 from drpass.errors import DrpassError
 from drpass.external_data import relative_to_folder
-from drpass.tensors import Array, Feeds, describe_all, input_specs, output_specs
+from drpass.tensors import Array, Feeds, Interface, describe_all, output_specs
 
 Model = str | os.PathLike[str] | onnx.ModelProto | ir.Model
 Provider = Literal["cpu", "cuda"]
@@ -44,6 +44,7 @@ def open_session(
     # What fails is said in one line by the DrpassError; the runtime's own log would come beside it.
     ort.set_default_logger_severity(4)
     options = runtime.session_options(threads)
+    options.log_severity_level = 4
     # Sessions that are run in turn must not disturb each other: idle threads sleep once a run has ended.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     if not optimized:
@@ -73,17 +74,16 @@ def run(session: ort.InferenceSession, feeds: Feeds, outputs: Sequence[str] | No
     try:
         results = session.run(outputs, feeds)
     except Exception as error:  # ONNX Runtime raises a class of its own for every status.
-        raise DrpassError(f"the model can't run on this input: {error}") from error
+        raise DrpassError(f"the model can't run on this input: {runtime.reason_of(error)}") from error
     for spec, result in zip(output_specs(session), results):
         if not isinstance(result, np.ndarray):
             raise DrpassError(f"the output {spec.name!r} is {spec.type}, but drpass handles only tensors")
     return list(results)
 
 
-def check_same_interface(original: ort.InferenceSession, rewritten: ort.InferenceSession) -> None:
+def check_same_interface(original: Interface, rewritten: Interface) -> None:
     """Raise DrpassError unless inputs and outputs have the same names and types, in any order."""
-    for what, specs in (("inputs", input_specs), ("outputs", output_specs)):
-        left, right = specs(original), specs(rewritten)
+    for what, left, right in zip(Interface._fields, original, rewritten):
         if {(spec.name, spec.type) for spec in left} != {(spec.name, spec.type) for spec in right}:
             raise DrpassError(
                 f"the models have different {what}, so they can't be compared: {describe_all(left)} against "

@@ -208,7 +208,7 @@ def _check(tensor: onnx.TensorProto, path: Path) -> _Region:
     try:
         file = (folder / location).resolve()
         size = file.stat().st_size if file.is_file() else None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # RuntimeError: links in a circle
         raise DrpassError(f"{path}: the external data of '{name}' has no valid location ({shown})") from error
     if not location or folder not in file.parents:
         raise DrpassError(f"{path}: the external data of '{name}' lies outside the model's folder ({shown})")

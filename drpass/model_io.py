@@ -116,8 +116,6 @@ def _save_large(model: ir.Model, path: Path) -> None:
     target = external_data.data_path(model, path)
     proto, pieces = _outlined(model, target.name)
     data = _serialized(proto)
-    if path.is_dir():
-        raise DrpassError(f"can't write {path}: it is a folder")
     fresh = not target.exists()
     try:
         with atomic_output(path) as file, atomic_output(target) as data_file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -98,16 +99,21 @@ def session(
     if isinstance(source, str) and not os.path.isfile(source):
         raise DrpassError(f"{source}: no such file")
     try:
-        made = ort.InferenceSession(source, options or session_options(threads), providers=wanted)
+        # Its fallback prints to standard output, and hides which provider failed.
+        made = ort.InferenceSession(source, options or session_options(threads), providers=wanted, enable_fallback=0)
     except Exception as error:  # ONNX Runtime raises many types, all with a text for the user
         name = "the model" if isinstance(source, bytes) else source
-        raise DrpassError(f"ONNX Runtime can't load {name}: {_reason(error)}") from error
+        raise DrpassError(f"ONNX Runtime can't load {name}: {reason_of(error)}") from error
     if first not in made.get_providers():
         raise DrpassError(f"ONNX Runtime fell back to {made.get_providers()[0]}: {first} is not usable on this machine")
     return made
 
 
-def _reason(error: Exception) -> str:
+#: What ONNX Runtime's messages begin with, and the place in its source with the function there.
+_ERROR_CODE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_SOURCE_LINE = re.compile(r"/onnxruntime_src/\S+:\d+ [^()]*\([^()]*\)( const)?( \[with [^\]]*\])? ?")
+
+
+def reason_of(error: Exception) -> str:
     """The part of ONNX Runtime's message that says what is wrong, without its error code and source lines."""
-    text = " ".join(str(error).split())
-    return text.split(" : ", 2)[-1] if text.startswith("[ONNXRuntimeError]") else text
+    return _SOURCE_LINE.sub(" ", _ERROR_CODE.sub("", " ".join(str(error).split()))).replace("  ", " ")

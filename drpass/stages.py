@@ -162,7 +162,8 @@ def collected(library: ctypes.CDLL) -> Reading:
 
     One entry a node that was called: its name (``node``), ``calls``, ``nanoseconds`` by stage, and for each sub-vector
     group (``sub_groups``) its clusters and pixels in the scope instances that have clusters, the number of instances,
-    and of those that were computed densely. Raises DrpassError if memory runs out.
+    and of those that were computed densely; with a memo how many ``tiles`` there were, and how many of these it had
+    (``recalled``). Raises DrpassError if memory runs out.
     """
     library.drpass_stages.restype = ctypes.c_char_p
     text = library.drpass_stages().decode("utf-8", errors="replace")

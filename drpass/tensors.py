@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,18 @@ class TensorSpec:
         """``'x' float [N, 3, 227, 227]``."""
         dims = ", ".join("?" if dim is None else str(dim) for dim in self.shape)
         return f"{self.name!r} {self.type.removeprefix('tensor(').removesuffix(')')} [{dims}]"
+
+
+class Interface(NamedTuple):
+    """All inputs that a caller must feed, and all outputs, in the model's order."""
+
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+
+
+def interface_of(session: ort.InferenceSession) -> Interface:
+    """What a model takes and gives."""
+    return Interface(input_specs(session), output_specs(session))
 
 
 def input_specs(session: ort.InferenceSession) -> list[TensorSpec]:

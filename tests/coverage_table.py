@@ -20,7 +20,7 @@ from backend_cases import PRODUCTS, Arrays, Case, all_cases, products
 
 from drpass.operator.spec import DOMAIN, ReuseParameters
 from drpass.restoring import restore
-from drpass.rewrite import rewrite
+from drpass.rewriting import rewrite
 from drpass.runtime import session
 
 PAGE = Path(__file__).parent.parent / "docs" / "coverage.md"

@@ -14,7 +14,7 @@ from onnx import helper
 from drpass import rewrite as drpass_rewrite
 from drpass.operator.spec import ReuseParameters
 from drpass.restoring import restore
-from drpass.rewrite import ModelLike, RewriteResult
+from drpass.rewriting import ModelLike, RewriteResult
 
 EXACT = ReuseParameters(method="exact")
 

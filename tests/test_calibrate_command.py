@@ -16,7 +16,7 @@ from tuning_models import classifier, pictures
 
 from drpass import model_io
 from drpass.plan_file import Plan
-from drpass.rewrite import rewrite
+from drpass.rewriting import rewrite
 
 QUICK = ["--time", "0.05", "--threads", "1", "--batch", "8"]
 

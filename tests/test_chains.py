@@ -7,76 +7,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from chain_nets import EXACT, Net, blocked, check, networks, types
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from models_for_tests import function_model, if_model, loop_model
 from onnx import TensorProto, helper, numpy_helper
 
 from drpass import runtime
-from drpass.rewrite import ReuseParameters, RewriteResult, rewrite
-
-EXACT = ReuseParameters(method="exact")
-
-
-class Net:
-    """A small network on x [N, 8, 12, 12], node by node."""
-
-    def __init__(self, batch: int | str = "N", size: int | str = 12) -> None:
-        self.rng = np.random.default_rng(0)
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-        self.shape: list[int | str] = [batch, 8, size, size]
-
-    def conv(self, x: str, y: str, inputs: int, outputs: int, kernel: int = 3, **attributes: Any) -> str:
-        weights = self.rng.normal(size=(outputs, inputs // attributes.get("group", 1), kernel, kernel)) / 8
-        self.constants.append(numpy_helper.from_array(weights.astype(np.float32), f"{y}_w"))
-        return self.node("Conv", [x, f"{y}_w"], y, pads=[kernel // 2] * 4, **attributes)
-
-    def node(self, op_type: str, inputs: list[str], y: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(op_type, inputs, [y], name=y, **attributes))
-        return y
-
-    def model(self, *outputs: str) -> onnx.ModelProto:
-        return onnx.shape_inference.infer_shapes(self.bare_model(*outputs))
-
-    def bare_model(self, *outputs: str) -> onnx.ModelProto:
-        """Without the shapes of inner values."""
-        value = helper.make_tensor_value_info
-        inputs = [value("x", TensorProto.FLOAT, self.shape)]
-        results = [value(name, TensorProto.FLOAT, None) for name in outputs]
-        graph = helper.make_graph(self.nodes, "g", inputs, results, self.constants)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-
-
-def check(model: onnx.ModelProto, chains: bool = True, winograd: bool = True) -> RewriteResult:
-    """Rewrites exactly, compares the results, and that names and shapes of the outputs stayed."""
-    result = rewrite(model, parameters=EXACT, chains=chains)
-    rewritten = result.to_proto()
-    onnx.checker.check_model(rewritten, full_check=True)
-    x = np.random.default_rng(1).normal(size=(2, 8, 12, 12)).astype(np.float32)
-    for node in rewritten.graph.node:
-        if node.op_type == "DeepReuseGemm" and not winograd:
-            node.attribute.append(helper.make_attribute("winograd", 0))
-    expected = runtime.session(model.SerializeToString(), threads=1).run(None, {"x": x})
-    actual = runtime.session(rewritten.SerializeToString(), threads=2).run(None, {"x": x})
-    for left, right in zip(expected, actual, strict=True):
-        # Winograd rounds relative to the largest values, not to each.
-        np.testing.assert_allclose(right, left, rtol=0, atol=1e-5 * np.abs(left).max())
-    assert rewritten.graph.output == model.graph.output
-    return result
-
-
-def blocked(result: RewriteResult) -> set[str]:
-    """Names of the values in NCHW16c, by what their producers say or, for ONNX nodes, by their shape."""
-    proto = result.to_proto()
-    names = {
-        node.output[0]
-        for node in proto.graph.node
-        for attribute in node.attribute
-        if attribute.name in ("y_layout", "layout") and attribute.s == b"NCHW16c"
-    }
-    shapes = {value.name for value in proto.graph.value_info if len(value.type.tensor_type.shape.dim) == 5}
-    return names | shapes
+from drpass.rewriting import rewrite
 
 
 def test_convolutions_pools_and_lrn_are_one_chain() -> None:
@@ -204,104 +141,6 @@ def test_indices_of_a_pool_end_the_chain() -> None:
     net.node("Cast", ["where"], "i", to=TensorProto.FLOAT)
     net.conv("b", "c", 16, 16)
     assert blocked(check(net.model("c", "i"))) == set()
-
-
-def residual(net: Net, other: str, channels: int = 32, order: int = 1) -> str:
-    """Conv on ``other``, and both added: "sum"; then another Conv: "end"."""
-    net.conv(other, "long", channels, channels)
-    net.node("Add", ["long", other][::order], "sum")
-    net.node("Relu", ["sum"], "relu")
-    return net.conv("relu", "end", channels, 16)
-
-
-def types(result: RewriteResult) -> list[str]:
-    return [node.op_type for node in result.to_proto().graph.node]
-
-
-@pytest.mark.parametrize("order", [1, -1])
-@pytest.mark.parametrize("channels", [32, 40])
-def test_residual_connection_is_absorbed_and_stays_in_blocks(channels: int, order: int) -> None:
-    net = Net()
-    net.conv("x", "short", 8, channels)
-    result = check(net.model(residual(net, "short", channels, order)))
-    assert types(result) == ["DeepReuseGemm"] * 3
-    assert blocked(result) == {"short", "relu"}
-    assert next(v for v in result.report.verdicts if v.node == "long").absorbed == ("sum", "relu")
-
-
-def test_addend_that_is_made_after_the_convolution_is_there_in_time() -> None:
-    net = Net()
-    net.conv("x", "long", 8, 16)
-    net.conv("x", "late", 8, 16, kernel=1)
-    net.node("Tanh", ["late"], "other")
-    net.node("Add", ["long", "other"], "sum")
-    net.conv("sum", "end", 16, 16)
-    result = check(net.model("end"))
-    assert types(result) == ["DeepReuseGemm", "Tanh", "DeepReuseGemm", "DeepReuseGemm"]
-    assert blocked(result) == {"late", "other", "sum"}
-
-
-def test_addend_in_planes_keeps_the_sum_in_planes() -> None:
-    net = Net()
-    net.conv("x", "a", 8, 8)
-    net.node("Add", ["a", "x"], "b")
-    net.conv("b", "c", 8, 16)
-    result = check(net.model("c"))
-    assert types(result) == ["DeepReuseGemm"] * 2
-    assert blocked(result) == set()
-
-
-def test_addition_that_might_broadcast_is_not_absorbed() -> None:
-    net = Net()
-    net.conv("x", "a", 8, 16)
-    net.node("GlobalAveragePool", ["a"], "gate")
-    net.conv("a", "b", 16, 16)
-    net.node("Add", ["b", "gate"], "c")
-    net.conv("c", "d", 16, 16)
-    result = check(net.model("d"))
-    assert "Add" in types(result)
-    assert blocked(result) == {"a", "gate", "b", "c"}
-
-
-def test_addition_of_unknown_sizes_is_not_absorbed() -> None:
-    net = Net("N", "S")
-    net.conv("x", "short", 8, 32)
-    result = check(net.model(residual(net, "short")))
-    assert types(result).count("Add") == 1
-    assert blocked(result) == {"short", "long", "sum", "relu"}
-
-
-def test_sizes_of_an_example_do_not_make_an_addition_legal() -> None:
-    net = Net("N", "S")
-    net.conv("x", "short", 8, 32)
-    result = rewrite(net.model(residual(net, "short")), parameters=EXACT, shapes={"x": [2, 8, 12, 12]})
-    assert types(result).count("Add") == 1
-
-
-def test_convolution_that_something_else_reads_absorbs_no_addition() -> None:
-    net = Net()
-    net.conv("x", "a", 8, 16)
-    net.conv("a", "b", 16, 16)
-    net.node("Softmax", ["b"], "c")
-    net.node("Add", ["a", "b"], "d")
-    assert types(check(net.model("c", "d"))).count("Add") == 1
-    net = Net()
-    net.conv("x", "a", 8, 16)
-    net.node("Add", ["a", "a"], "b")
-    assert types(check(net.model("b"))) == ["DeepReuseGemm", "Add"]
-
-
-def test_second_addition_and_addition_behind_an_activation_stay() -> None:
-    net = Net()
-    net.conv("x", "a", 8, 16)
-    net.conv("a", "b", 16, 16)
-    net.node("Add", ["a", "b"], "c")
-    net.node("Add", ["c", "a"], "d")
-    net.conv("d", "e", 16, 16)
-    net.node("Relu", ["e"], "f")
-    net.node("Add", ["f", "d"], "g")
-    result = check(net.model("g"))
-    assert types(result) == ["DeepReuseGemm", "DeepReuseGemm", "Add", "DeepReuseGemm", "Add"]
 
 
 @pytest.mark.parametrize(
@@ -434,54 +273,6 @@ def test_rewriting_a_chain_again_changes_nothing() -> None:
     net.conv("a", "b", 16, 16)
     once = check(net.model("b")).to_proto()
     assert rewrite(once, parameters=EXACT).to_proto() == once
-
-
-KINDS = ("conv", "conv", "conv", "pool", "global", "lrn", "map", "number", "join", "concat")
-
-
-@st.composite
-def networks(draw: st.DrawFn) -> onnx.ModelProto:
-    """Up to eight nodes of all kinds between two convolutions, and now and then a second output."""
-    net = Net()
-    net.constants.append(numpy_helper.from_array(np.float32(0.5), "half"))
-    first = draw(st.sampled_from([8, 16, 24]))
-    values = [(net.conv("x", "first", 8, first), first, 12)]  # name, channels, size
-    for index in range(draw(st.integers(0, 8))):
-        x, channels, size = draw(st.sampled_from(values[-2:]))
-        y = f"v{index}"
-        kind = draw(
-            st.sampled_from(["conv", "conv", "conv", "pool", "global", "lrn", "map", "number", "join", "concat"])
-        )
-        alike = [name for name, count, other in values if (count, other) == (channels, size)]
-        if kind == "conv":
-            group = draw(st.sampled_from([1, 1, 2]))
-            outputs = draw(st.sampled_from([6, 8, 16, 24, 32]))
-            net.conv(x, y, channels, outputs, kernel=draw(st.sampled_from([1, 3])), group=group)
-            channels = outputs
-        elif kind == "pool" and size >= 2:
-            op_type = draw(st.sampled_from(["MaxPool", "AveragePool"]))
-            more = draw(st.sampled_from([{}, {"ceil_mode": 1}, {"auto_pad": "SAME_UPPER"}, {"pads": [0, 1, 1, 0]}]))
-            net.node(op_type, [x], y, kernel_shape=[2, 2], strides=[2, 2], **more)
-            size = -(-size // 2) if "ceil_mode" in more or "auto_pad" in more else (size + ("pads" in more)) // 2
-        elif kind == "global":
-            net.node(draw(st.sampled_from(["GlobalMaxPool", "GlobalAveragePool"])), [x], y)
-            size = 1
-        elif kind == "lrn":
-            net.node("LRN", [x], y, size=draw(st.sampled_from([3, 5])))
-        elif kind == "number":
-            net.node(draw(st.sampled_from(["Add", "Mul"])), [x, "half"], y)
-        elif kind == "join":
-            gates = [name for name, count, other in values if count == channels and other in (1, size)]
-            net.node(draw(st.sampled_from(["Add", "Add", "Mul"])), [x, draw(st.sampled_from(gates))], y)
-        elif kind == "concat":
-            net.node("Concat", [x, draw(st.sampled_from(alike))], y, axis=1)
-            channels *= 2
-        else:
-            net.node(draw(st.sampled_from(["Relu", "Sigmoid", "Tanh", "LeakyRelu"])), [x], y)
-        values.append((y, channels, size))
-    name, channels, _ = values[-1]
-    second = draw(st.sampled_from([[], [], [values[0][0]], [name]]))
-    return net.model(net.conv(name, "last", channels, 16), *second)
 
 
 @settings(max_examples=60, deadline=None)

@@ -19,7 +19,7 @@ from drpass.frontends.tensorflow_function import import_tensorflow
 from drpass.networks import build_network, preprocessing_path, weights_path
 from drpass.operator.spec import ReuseParameters
 from drpass.restoring import restore
-from drpass.rewrite import rewrite
+from drpass.rewriting import rewrite
 from drpass.tensors import input_specs
 
 tf = import_tensorflow()

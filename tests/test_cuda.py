@@ -13,17 +13,17 @@ import cuda_device
 import numpy as np
 import onnx
 import pytest
+from chain_nets import EXACT, Net
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from operator_models import Case, alike, block, forced_kernels, session
-from test_chains import EXACT, Net
 from test_operator_kernels import convolutions, matrix_case, matrix_product, methods
 from test_operator_layout import _one_node, _run, blockable, pools
 
 from drpass import runtime
 from drpass.inference import infer
 from drpass.operator.packing import unblock
-from drpass.rewrite import rewrite
+from drpass.rewriting import rewrite
 
 pytestmark = cuda_device.needs_cuda
 

@@ -13,16 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+from chain_nets import EXACT, Net
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from operator_models import Case, alike, block, forced_kernels, session
-from test_chains import EXACT, Net
 from test_cuda import SEEDS
 from test_operator_kernels import convolutions, matrix_case, methods
 from test_operator_layout import _one_node, blockable, pools
 
-from drpass.rewrite import rewrite
+from drpass.rewriting import rewrite
 
 pytestmark = cuda_device.needs_cuda
 

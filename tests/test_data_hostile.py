@@ -158,6 +158,45 @@ def test_an_npz_file_of_something_else_than_arrays_is_refused(tmp_path: Path) ->
     assert "not an array" in refused(tmp_path / "z.npz", ARRAYS)
 
 
+def npy(header: bytes) -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+
+
+@pytest.mark.parametrize("header", [b"{'descr': '<f4', (", b"  {\n 1\n", b"\0{}"])
+def test_an_array_whose_header_is_not_python_is_refused(tmp_path: Path, header: bytes) -> None:
+    (tmp_path / "x.npy").write_bytes(npy(header))
+    with pytest.raises(DrpassError, match="not a complete"):
+        array_files({"x": tmp_path / "x.npy"}, ARRAYS)
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("x.npy", npy(header))
+    assert "not a complete .npz" in refused(tmp_path / "x.npz", ARRAYS)
+
+
+def test_a_damaged_npz_file_that_lzma_compressed_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("x.npy", b"\0" * 100)
+    body = bytearray((tmp_path / "x.npz").read_bytes())
+    body[39] = 0xFF  # the properties of the compression, behind the local header
+    (tmp_path / "x.npz").write_bytes(body)
+    assert "not a complete .npz" in refused(tmp_path / "x.npz", ARRAYS)
+
+
+def test_an_encrypted_npz_file_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.ones((4, 2), np.float32))
+    body = bytearray((tmp_path / "x.npz").read_bytes())
+    directory = body.rindex(b"PK\x01\x02")
+    body[6] |= 1
+    body[directory + 8] |= 1
+    (tmp_path / "x.npz").write_bytes(body)
+    assert "encrypted" in refused(tmp_path / "x.npz", ARRAYS)
+
+
+def test_a_file_that_only_begins_as_an_archive_is_no_array(tmp_path: Path) -> None:
+    (tmp_path / "x.npy").write_bytes(b"PK\x03\x04" + b"\0" * 100)
+    with pytest.raises(DrpassError, match="not a complete"):
+        array_files({"x": tmp_path / "x.npy"}, ARRAYS)
+
+
 @pytest.mark.parametrize("body", [b"", b"hello", b"\x93NUMPY\x01\x00", b"\x80\x04K\x01."])
 def test_a_file_that_is_no_npy_is_refused(tmp_path: Path, body: bytes) -> None:
     (tmp_path / "x.npy").write_bytes(body)

@@ -6,7 +6,7 @@ from typing import Any
 
 import onnx
 import pytest
-from test_chains import Net
+from chain_nets import Net
 
 from drpass import rewrite
 from drpass.operator.spec import ReuseParameters

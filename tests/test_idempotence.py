@@ -17,7 +17,7 @@ from test_restore import GRID, all_layers
 from drpass.errors import DrpassError
 from drpass.operator.spec import ReuseParameters
 from drpass.restoring import restore
-from drpass.rewrite import REWRITTEN, rewrite
+from drpass.rewriting import REWRITTEN, rewrite
 
 LSH = ReuseParameters(method="lsh", seed=3)
 

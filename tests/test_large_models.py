@@ -24,7 +24,7 @@ from drpass import external_data, model_io
 from drpass.errors import DrpassError
 from drpass.execution import open_session, run
 from drpass.operator.packing import unpack_weights
-from drpass.rewrite import EXTERNAL, rewrite
+from drpass.rewriting import EXTERNAL, rewrite
 
 #: Bytes in place of 2 GB; more than a branch of `if_model` has.
 LOW = 6000

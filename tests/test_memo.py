@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from chain_nets import Net
 from operator_models import Case, block, forced_kernels, runnable_kernel_sets
 from rewriting import attributes
-from test_chains import Net
 from test_winograd import case_of
 
 from drpass import rewrite, runtime

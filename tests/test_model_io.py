@@ -18,7 +18,7 @@ from onnx import helper
 from drpass import external_data, model_io
 from drpass.errors import DrpassError
 from drpass.inspection import inspect
-from drpass.rewrite import rewrite
+from drpass.rewriting import rewrite
 
 
 def error_of(path: Path) -> str:

@@ -15,7 +15,7 @@ from operator_models import forced_kernels, runnable_kernel_sets, session, targe
 from drpass import runtime
 from drpass.errors import DrpassError
 from drpass.operator.spec import DOMAIN
-from drpass.rewrite import rewrite
+from drpass.rewriting import rewrite
 
 
 def lrn_model(dtype: int = onnx.TensorProto.FLOAT, **attributes: Any) -> onnx.ModelProto:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from models_for_tests import function_model, if_model, model, node, random_array
 
 from drpass.order import put_in_order
-from drpass.rewrite import rewrite
+from drpass.rewriting import rewrite
 from drpass.runtime import session
 
 

@@ -19,7 +19,7 @@ from onnx import helper
 from rewriting import assert_same_outputs, attributes, ops, rewrite_exactly
 
 from drpass.operator.spec import DOMAIN, OP_TYPE
-from drpass.rewrite import rewrite
+from drpass.rewriting import rewrite
 
 X = random_array(1, 3, 20, 20)
 

@@ -77,6 +77,12 @@ def test_headline_and_table_are_there_without_javascript() -> None:
     ]
 
 
+def test_size_of_the_constants_is_a_fact() -> None:
+    sizes = {"before": 1 << 20, "after": 4 << 20, "reasons": []}
+    page = Page(render({**report(usual_layers()), "constants": sizes}))
+    assert "1.0 MiB → 4.0 MiB" in page.text
+
+
 def test_report_of_a_tuning_run_is_shown() -> None:
     coarse = ReuseParameters("grid", "image", 4, 1.0)
     trials = (Trial(EXACT, 3.0, 0.0, 0.0), Trial(coarse, 1.5, 0.02, 0.002, (0.1, 0.12, 0.3)))

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+from chain_nets import Net, networks
 from coverage_table import run_plainly
 from hypothesis import given, settings
 from models_for_tests import conv_model, function_model, if_model, loop_model, model, node, random_array
 from onnx import helper, numpy_helper
 from rewriting import EXACT, attributes, ops, rewrite_exactly
-from test_chains import Net, networks
 
 from drpass.errors import DrpassError
 from drpass.model_check import fault
@@ -24,7 +24,7 @@ from drpass.operator.packing import pack_weights
 from drpass.operator.spec import DOMAIN, OP_TYPE, ReuseParameters
 from drpass.replay import METADATA_KEY
 from drpass.restoring import restore
-from drpass.rewrite import rewrite
+from drpass.rewriting import rewrite
 
 GRID = ReuseParameters(step=0.5)
 X = random_array(2, 8, 12, 12)

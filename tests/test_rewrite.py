@@ -15,7 +15,7 @@ from rewriting import EXACT, attributes, ops, rewrite, rewrite_exactly
 from drpass.errors import DrpassError
 from drpass.operator.spec import OP_TYPE, ReuseParameters
 from drpass.passes.plan import MIN_OUTPUT_CHANNELS, MIN_ROWS
-from drpass.rewrite import UNCHECKED
+from drpass.rewriting import UNCHECKED
 
 
 def three_convs() -> onnx.ModelProto:

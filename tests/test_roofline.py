@@ -139,7 +139,7 @@ def test_rates_agree_with_clock_and_units() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("sms = 40", "sms = 0", "t4: sms must be"),
+        ("sms = 40", "sms = 0", "GPU 't4': sms must be"),
         ("sms = 40", "", "sms is missing"),
         ("mhz = 1590", "hz = 1", "key 'hz'"),
     ],

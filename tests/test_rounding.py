@@ -9,7 +9,7 @@ from models_for_tests import model, node, random_array
 from drpass.data import Data
 from drpass.data.dataset import Batch
 from drpass.passes import EXACT
-from drpass.rewrite import rewrite
+from drpass.rewriting import rewrite
 from drpass.tune import Budget
 from drpass.tune.judgement import Judgement, judge
 

@@ -21,12 +21,14 @@ from drpass.data.split import Split
 from drpass.errors import DrpassError
 from drpass.operator.spec import DOMAIN, ReuseParameters
 from drpass.plan_file import Plan
-from drpass.rewrite import rewrite
+from drpass.rewriting import rewrite
 from drpass.tensors import Feeds
-from drpass.tune import Budget, Tuned, Tuning, sweep, workbench
+from drpass.tune import Budget, Tuned, Tuning, measured, shadow, tuning, workbench
 from drpass.tune.exact import by_rule, wherever_possible
+from drpass.tune.judgement import Judgement
+from drpass.tune.judgement import judge as real_judge
 from drpass.tune.subject import Subject
-from drpass.validation import validate
+from drpass.validation import Reference, validate
 
 #: Milliseconds of a node by what it is; grid gets slower as its step gets smaller.
 Price = Callable[[onnx.NodeProto], float]
@@ -57,8 +59,8 @@ class FakeClock:
 
     def __init__(self, price: Price, monkeypatch: pytest.MonkeyPatch) -> None:
         self.price, self.calls, self.interrupt_at = price, 0, -1
-        monkeypatch.setattr(sweep, "kernel_times", self.kernel_times)
-        monkeypatch.setattr(workbench, "bench", self.bench)
+        monkeypatch.setattr(measured, "kernel_times", self.kernel_times)
+        monkeypatch.setattr(measured, "bench", self.bench)
 
     def count(self) -> None:
         self.calls += 1
@@ -116,6 +118,42 @@ def test_loose_budget_clusters_what_is_quicker_and_keeps_it(original: Path, monk
     assert tuned.report.held_out.kept
 
 
+def test_original_runs_once_on_the_data_of_all_judgements(original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeClock(clusters_are_quick, monkeypatch)
+    made: list[Reference] = []
+    judged: list[Data] = []
+
+    class Watched(Reference):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made.append(self)
+
+    def judge(
+        budget: Budget, reference: Reference, rewritten: onnx.ModelProto, data: Data, **options: Any
+    ) -> Judgement:
+        judged.append(data)
+        return real_judge(budget, reference, rewritten, data, **options)
+
+    monkeypatch.setattr(tuning, "Reference", Watched)
+    monkeypatch.setattr(workbench, "judge", judge)
+    tune(original, Budget(min_sqnr=30.0))
+    calls = 32 // 4
+    assert sum(data.n for data in judged) // 4 > 5 * calls
+    assert [reference.runs for reference in made] == [2 * calls]  # on the calibration part, and on what is held out
+
+
+def test_report_says_that_the_constants_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeClock(clusters_are_quick, monkeypatch)
+    path = tmp_path / "in.onnx"
+    model_io.save(classifier(channels=20), path)
+    report = tune(path, Budget.parse(["exact"])).report
+    padding = 4 * 12 * 8 * 9  # of the first convolution, from 20 to 32 outputs
+    before = 4 * (20 * 8 * 9 + 48 * 20 * 9 + 480)
+    found = report.to_dict()["constants"]
+    assert (found["before"], found["after"]) == (before, before + padding)
+    assert report.notes[-1].startswith("constants grow from 41.2 KiB to 44.6 KiB: packed weights fill panels")
+
+
 def test_tighter_budget_gets_smaller_steps_or_fewer_clustered_layers(
     original: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,7 +178,7 @@ def test_budget_of_no_error_comes_back_exact_without_trying_clusters(
     original: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     FakeClock(clusters_are_quick, monkeypatch)
-    monkeypatch.setattr(sweep, "measure_errors", lambda *_: pytest.fail("tried a clustering"))
+    monkeypatch.setattr(shadow, "measure_errors", lambda *_: pytest.fail("tried a clustering"))
     tuned = tune(original, Budget.parse(["exact"]))
     assert methods(tuned) == {"first": "exact", "second": "exact", "last": "kept"}
     assert validate(original, tuned.result.to_proto(), split().held_out).outputs[0].errors.max_rel < 1e-5
@@ -233,7 +271,7 @@ def test_node_that_was_quicker_once_by_luck_is_not_given_back(original: Path, mo
         after = 6.0 if lucky else 12.0
         return type("Report", (), {"timings": [Timing(1, [12.0 if against_exact else 24.0] * 5, [after] * 5)]})
 
-    monkeypatch.setattr(workbench, "bench", bench)
+    monkeypatch.setattr(measured, "bench", bench)
     tuned = tune(original, Budget(min_sqnr=1.0))
     assert methods(tuned)["first"] == "exact"
     assert len(trials) > 1
@@ -354,11 +392,11 @@ def test_setting_of_every_trial_is_told_with_its_figures(original: Path, monkeyp
 
 def test_lower_end_of_the_median_is_the_order_statistic_of_the_sign_test() -> None:
     # P(X <= 5 of 20 fair coins) = 0.0207, P(X <= 6) = 0.0577: the sixth least value.
-    assert workbench.median_at_least([float(value) for value in range(20, 0, -1)]) == 6.0
-    assert workbench.median_at_least([3.0, 2.0]) == 2.0
+    assert measured.median_at_least([float(value) for value in range(20, 0, -1)]) == 6.0
+    assert measured.median_at_least([3.0, 2.0]) == 2.0
 
 
 def test_lower_end_of_the_median_covers_it_as_often_as_it_says() -> None:
     draws = np.random.default_rng(0).lognormal(size=(2000, 15))
-    covered = np.mean([workbench.median_at_least(list(draw)) <= 1.0 for draw in draws])
+    covered = np.mean([measured.median_at_least(list(draw)) <= 1.0 for draw in draws])
     assert 0.95 <= covered <= 0.99

@@ -15,7 +15,7 @@ from models_for_tests import conv_model, model, node, random_array
 
 from drpass.data import Batch, Data
 from drpass.errors import DrpassError
-from drpass.rewrite import ReuseParameters, rewrite
+from drpass.rewriting import ReuseParameters, rewrite
 from drpass.validation import ErrorMeter, Thresholds, validate
 from drpass.validation.classes import ClassMeter
 

@@ -8,8 +8,8 @@ import onnx
 from models_for_tests import model, node, random_array
 
 
-def classifier() -> onnx.ModelProto:
-    """Two convolutions, the mean of all pixels, and a matrix product."""
+def classifier(channels: int = 32) -> onnx.ModelProto:
+    """Two convolutions, ``channels`` between them, the mean of all pixels, and a matrix product."""
     return model(
         [
             node("Conv", ["x", "w1"], ["a"], "first", pads=[1, 1, 1, 1]),
@@ -22,7 +22,11 @@ def classifier() -> onnx.ModelProto:
         ],
         {"x": ["N", 8, 16, 16]},
         {"y": ["N", 10]},
-        {"w1": random_array(32, 8, 3, 3), "w2": random_array(48, 32, 3, 3, seed=1), "w3": random_array(48, 10)},
+        {
+            "w1": random_array(channels, 8, 3, 3),
+            "w2": random_array(48, channels, 3, 3, seed=1),
+            "w3": random_array(48, 10),
+        },
     )
 
 

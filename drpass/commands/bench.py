@@ -136,6 +136,7 @@ def _print(report: BenchmarkReport) -> None:
 
 def _print_stages(threads: int, nodes: list[NodeStages]) -> None:
     """Stages that no node has are left out."""
+    from rich.markup import escape
     from rich.table import Table
 
     stages = [stage for stage in nodes[0].stages_ms if any(node.stages_ms[stage] for node in nodes)]
@@ -147,7 +148,7 @@ def _print_stages(threads: int, nodes: list[NodeStages]) -> None:
     for node in nodes:
         clusters = [_figure(node.remaining_ratio, ".3f"), _figure(node.guarded, ".0%")] if clustered else []
         table.add_row(
-            node.node,
+            escape(node.node),
             _figure(node.original_ms, ".3f"),
             _figure(node.kernel_ms, ".3f"),
             *clusters,

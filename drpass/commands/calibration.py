@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from drpass import console
 from drpass.commands.data_options import DataOptions
 from drpass.errors import DrpassError
-from drpass.files import refuse_same_file
+from drpass.files import refuse_taken_file, require_writable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,10 +40,10 @@ def calibrate(model: Path, output: Path, source: DataOptions, options: Calibrati
     """Tune and write; returns the exit status. An interruption leaves the best plan so far, and the journal."""
     from drpass import report_page
 
+    require_writable(output)
     for path in filter(None, (options.plan_out, options.html)):
-        refuse_same_file(path, [model, output], False)
-        if not path.parent.is_dir():
-            raise DrpassError(f"can't write {path}: there is no folder {path.parent}")
+        refuse_taken_file(path, [model, output])
+        require_writable(path)
     tuning = _set_up(model, output, source, options)
     plan_path = options.plan_out or output.with_name(output.name + ".plan.toml")
     try:
@@ -83,9 +83,10 @@ def _set_up(model: Path, output: Path, source: DataOptions, options: Calibration
         budget = Budget.parse(options.budget, options.peak)
     else:
         budget = Budget.default(gives_scores(model, split.calibration))
-        console.err.print(f"no --budget given, so it is {budget.describe()}", markup=False)
     if (options.metric is not None) != (budget.max_metric_loss is not None):
         raise DrpassError("--metric and --budget metric-loss=X go together; give both")
+    if not options.budget:
+        console.err.print(f"no --budget given, so it is {budget.describe()}", markup=False)
     return Tuning(
         model,
         split,
@@ -101,6 +102,8 @@ def _set_up(model: Path, output: Path, source: DataOptions, options: Calibration
 
 
 def _print(tuned: Tuned, output: Path, options: Calibration) -> None:
+    from rich.markup import escape
+
     report = tuned.report
     console.out.print(_table(report))
     for name, found in (("calibration", report.calibration), ("held-out", report.held_out)):
@@ -120,7 +123,7 @@ def _print(tuned: Tuned, output: Path, options: Calibration) -> None:
         console.out.print(f"energy of a call by the processor's counters: {before:.3g} → {after:.3g} J")
     for note in report.notes:
         console.out.print(f"note: {note}", markup=False)
-    console.out.print(f"[bold]{report.verdict}[/]; wrote {output} in {report.seconds:.0f} s")
+    console.out.print(f"[bold]{escape(report.verdict)}[/]; wrote {escape(str(output))} in {report.seconds:.0f} s")
     if options.plan_out is not None:
         console.out.print(f"  drpass rewrite {report.model} {output} --plan {options.plan_out}", markup=False)
 

@@ -58,8 +58,8 @@ def _print(nodes: list[NodeInfo]) -> None:
         macs = "?" if node.macs is None and node.verdict else _count(node.macs)
         share = "" if node.share is None else f"{node.share:.1%}"
         verdict = f"[green]{escape(node.verdict)}[/]" if node.replaceable else escape(node.verdict)
-        shapes = (_dims(node.input_shape), _dims(node.output_shape))
-        table.add_row(escape(name), node.op_type, *shapes, macs, share, verdict)
+        shapes = (escape(_dims(node.input_shape)), escape(_dims(node.output_shape)))
+        table.add_row(escape(name), escape(node.op_type), *shapes, macs, share, verdict)
     console.out.print(table)
     total = sum(node.macs or 0 for node in nodes)
     unknown = sum(node.macs is None and bool(node.verdict) for node in nodes)

@@ -16,7 +16,7 @@ from drpass.operator.spec import Method, ReuseParameters, Scope, TableType
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from drpass.rewrite import RewriteReport
+    from drpass.rewriting import RewriteReport
 
 EXAMPLES = """
 **Examples**
@@ -28,6 +28,8 @@ EXAMPLES = """
 `drpass rewrite model.onnx exact.onnx --method exact`
 
 `drpass rewrite upscale.onnx film.onnx --memo 1024`
+
+`drpass rewrite upscale.onnx film.onnx --memo 1024 --memo-prefill frames/ --preprocess net.toml`
 
 `drpass rewrite model.onnx one.onnx --include conv2 --method lsh -L 8 -H 12`
 
@@ -42,6 +44,8 @@ EXAMPLES = """
 
 _DEFAULT = ReuseParameters()
 _TUNING = "Tuning"
+#: Of the data of --memo-prefill, where --limit does not say how much.
+_PREFILL_BATCHES = 16
 
 
 def _tuning(name: str, help_: str, metavar: str | None = None) -> Any:
@@ -91,6 +95,18 @@ def command(
     memo: Annotated[
         int, typer.Option(min=0, max=65536, help="MiB in which a session keeps exact results from call to call: films.")
     ] = 0,
+    memo_prefill: Annotated[
+        str | None,
+        typer.Option(
+            help="Store the inputs of tiles that recur most in this data (given as for --calibrate; of 16 batches, if "
+            "there is no --limit), so that the memo begins warm.",
+            metavar="DATA",
+            show_default=False,
+        ),
+    ] = None,
+    memo_prefill_limit: Annotated[
+        int, typer.Option(min=1, max=1024, help="MiB by which --memo-prefill may let the file grow.")
+    ] = 4,
     plan: Annotated[
         Path | None, typer.Option(help="A choice for every node, in a file; takes the place of the options above.")
     ] = None,
@@ -154,13 +170,14 @@ def command(
     """
     from drpass import console
     from drpass.commands.calibration import Calibration, calibrate
-    from drpass.files import refuse_same_file
+    from drpass.files import refuse_same_file, refuse_taken_file, require_writable
     from drpass.plan_file import Plan
-    from drpass.rewrite import rewrite
+    from drpass.rewriting import rewrite
 
     refuse_same_file(output, [model], overwrite)
     if plan_out is not None:
-        refuse_same_file(plan_out, [model, output], False)
+        refuse_taken_file(plan_out, [model, output])
+        require_writable(plan_out)
     parameters = ReuseParameters(
         method=method or _DEFAULT.method,
         scope=scope,
@@ -174,13 +191,18 @@ def command(
     # An option of the clustering asks for it.
     clusters = method is not None or parameters != replace(_DEFAULT, seed=parameters.seed)
     if data is not None:
-        if clusters or include or exclude or op_types or plan or memo or not chains:
+        if memo or memo_prefill:
+            raise DrpassError(
+                "--calibrate can't judge a memo, because it runs the same samples again and again, which a memo knows: "
+                "write a plan (--plan-out), set memo_mib in it, and rewrite with --plan (and --memo-prefill)"
+            )
+        if clusters or include or exclude or op_types or plan or not chains:
             raise DrpassError("--calibrate chooses everything: leave out the options that choose nodes and parameters")
         tuning = Calibration(
             budget or [], peak, metric, minutes, threads, held_out, resume, plan_out, html, device, json
         )
         return calibrate(model, output, source, tuning)
-    if budget or metric or resume or html or device or not source.are_defaults:
+    if budget or metric or resume or html or device or not (source.are_defaults or memo_prefill):
         raise DrpassError("options of the tuning and of its data need --calibrate DATA")
     result = rewrite(
         model,
@@ -194,6 +216,14 @@ def command(
         plan=Plan.read(plan) if plan else None,
     )
     done = result.plan() if plan_out else None
+    if memo_prefill is not None:
+        from drpass.prefilling import prefill
+
+        result = prefill(
+            result,
+            lambda inputs: replace(source, data=memo_prefill).open(inputs, default_batches=_PREFILL_BATCHES),
+            memo_prefill_limit << 20,
+        )
     result.save(output)
     if plan_out is not None and done is not None:
         done.write(plan_out)
@@ -209,7 +239,7 @@ def _print(report: RewriteReport, model: Path, output: Path, plan_out: Path | No
 
     console.out.print(_table(report))
     console.out.print(f"{report.replaced} of {len(report.verdicts)} nodes replaced; wrote {output}", markup=False)
-    for note in report.notes:
+    for note in filter(None, (*report.notes, report.growth.describe())):
         console.out.print(f"note: {note}", markup=False)
     if plan_out is not None:
         console.out.print(f"the plan is {plan_out}; apply it with --plan", markup=False)

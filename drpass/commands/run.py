@@ -9,6 +9,7 @@ import typer
 
 from drpass import console
 from drpass.commands import data_options as options
+from drpass.commands.threads_option import Threads
 from drpass.errors import DrpassError
 
 if TYPE_CHECKING:
@@ -45,9 +46,7 @@ def command(
         Path | None, typer.Option(help="Write all outputs to this .npz file.", metavar="FILE", show_default=False)
     ] = None,
     provider: Annotated[str, typer.Option(help="cpu or cuda; an error if it can't be had.")] = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(help="Threads an operator. Default: ONNX Runtime's choice.", show_default=False)
-    ] = None,
+    threads: Threads = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     *,
     source: options.DataOptions,
@@ -58,14 +57,15 @@ def command(
 
     from drpass.data import array_files
     from drpass.execution import Provider
-    from drpass.files import refuse_same_file
+    from drpass.files import refuse_taken_file, require_writable
     from drpass.inference import infer, save_outputs
 
     if sum((bool(inputs), random, source.data is not None)) > 1:
         raise DrpassError("give only one of --input, --random and --data")
     files = dict(_named_file(text) for text in inputs or ())
     if output:
-        refuse_same_file(output, [model, *files.values()], overwrite=False)
+        refuse_taken_file(output, [model, *files.values()])
+        require_writable(output)
     if random:
         source = replace(source, data="random")
     result = infer(

@@ -9,6 +9,7 @@ import typer
 
 from drpass import console
 from drpass.commands import data_options as options
+from drpass.commands.threads_option import Threads
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,14 +55,14 @@ def command(
         float | None, typer.Option(help="Peak for PSNR. Default: range of the original's output.", show_default=False)
     ] = None,
     provider: Annotated[str, typer.Option(help="Where the rewritten model runs: cpu or cuda.")] = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(help="Threads an operator. Default: ONNX Runtime's choice.", show_default=False)
-    ] = None,
+    threads: Threads = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     *,
     source: options.DataOptions,
 ) -> int | None:
     """Compare a rewritten model with its original on the same data: errors, classes, accuracy."""
+    from rich.markup import escape
+
     from drpass.execution import Provider
     from drpass.validation import Thresholds, validate
 
@@ -81,7 +82,7 @@ def command(
     else:
         _print(report)
     for failure in report.failures:
-        console.err.print(f"[bold red]failed:[/] {failure}", markup=True)
+        console.err.print(f"[bold red]failed:[/] {escape(failure)}")
     return 0 if report.passed else 1
 
 

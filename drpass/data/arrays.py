@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import lzma
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +18,18 @@ from drpass.errors import DrpassError
 from drpass.tensors import Array, Feeds, TensorSpec, check_feeds
 
 _MAX_NPZ_BYTES = 8 << 30
+#: What zipfile and NumPy raise for damaged files; RuntimeError where one is encrypted.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    tokenize.TokenError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+)
 #: Of random arrays, all inputs together.
 _MAX_RANDOM_VALUES = 1 << 30
 
@@ -30,7 +44,7 @@ def read_arrays(path: Path) -> Feeds:
             loaded = {name: arrays[name] for name in arrays.files}
     except OSError as error:
         raise DrpassError(f"can't read {path}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, MemoryError, NotImplementedError) as error:
+    except _DAMAGED as error:
         raise DrpassError(f"{path} is not a complete .npz file of numbers: {error}") from error
     strange = next((name for name, array in loaded.items() if not isinstance(array, np.ndarray)), None)
     if strange is not None:
@@ -134,7 +148,7 @@ def _read_array(path: Path, name: str) -> Array:
         array = np.load(path, allow_pickle=False)
     except OSError as error:
         raise DrpassError(f"can't read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError, MemoryError) as error:
+    except _DAMAGED as error:
         # numpy's text goes on to recommend loading pickled objects, which runs what is in them.
         reason = str(error).split(". If you trust", 1)[0]
         raise DrpassError(f"{path} is not a complete .npy or .npz file of numbers: {reason}") from error

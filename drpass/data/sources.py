@@ -60,6 +60,8 @@ def open_pool(
     """What `open_data` makes data of, for parts of it."""
     if limit is not None and limit < 1:
         raise DrpassError(f"the limit must be at least 1, not {limit}")
+    if seed < 0:
+        raise DrpassError(f"the seed of data must be at least 0, not {seed}")
     preprocess = preprocess or Preprocess()
     if source is None:
         source = PHOTOGRAPHS if _takes_pictures(inputs, preprocess) else RANDOM

@@ -8,6 +8,7 @@ from collections.abc import Hashable
 
 import onnx_ir as ir
 
+from drpass.console import size_text
 from drpass.difference.report import Tensor
 from drpass.errors import DrpassError
 from drpass.external_data import forget
@@ -70,15 +71,6 @@ def tensor(value: ir.TensorProtocol, name: str, used_by: list[str] | None = None
 def tensor_text(value: Tensor) -> str:
     """``float [64, 3, 3, 3]  6.8 KiB  #1f3a5c7e9b2d``."""
     return f"{value.dtype} {value.shape}  {size_text(value.bytes)}  #{value.sha256}"
-
-
-def size_text(size: float) -> str:
-    """Bytes for people."""
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"
 
 
 def value_type(value: ir.Value) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from drpass.difference.describe import size_text, tensor_text
+from drpass.console import size_text
+from drpass.difference.describe import tensor_text
 from drpass.difference.report import FieldChange, GraphDiff, NodeChange, NodeRef, ScopeDiff, TensorChange
 from drpass.operator.spec import ReuseParameters
 

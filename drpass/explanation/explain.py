@@ -19,7 +19,7 @@ from drpass.operator.spec import DOMAIN
 from drpass.passes import is_candidate, legacy_inputs
 from drpass.passes.places import label, places
 from drpass.plan_file import Plan
-from drpass.rewrite import ModelLike, message_of
+from drpass.rewriting import ModelLike, message_of
 from drpass.shape_inference import infer_shapes
 
 

@@ -18,7 +18,7 @@ from drpass.passes.match import Candidate
 from drpass.passes.places import label, places
 from drpass.passes.plan import NOT_ASSIGNED
 from drpass.plan_file import NodePlan, Plan
-from drpass.rewrite import rewrite
+from drpass.rewriting import rewrite
 from drpass.rules.anchor import Match
 from drpass.shape_inference import Shapes
 

@@ -6,15 +6,16 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from drpass.console import size_text
 from drpass.errors import DrpassError
 from drpass.explanation import words
 from drpass.explanation.explanation import Explanation, describe_measured, quoted, title_of, ways_to_less_error
 from drpass.explanation.work import Work, work_of_reuse
-from drpass.operator.spec import LRN, OP_TYPE, A, B, ReuseParameters, check_parameters
+from drpass.operator.spec import LRN, MEMO_WINDOWS, OP_TYPE, A, B, ReuseParameters, check_parameters
 from drpass.passes.places import label
 from drpass.plan_file import NodePlan, Plan
 from drpass.replay import carried
-from drpass.rules.anchor import Kept, attribute, input_of
+from drpass.rules.anchor import Kept, attribute, input_of, require
 from drpass.shape_inference import Shapes
 
 _NO_RECORD = "The file does not say why; `rewrite` with a plan writes that into it (or give --plan)."
@@ -42,6 +43,12 @@ def _facts(node: ir.Node, work: Work, parameters: ReuseParameters) -> Iterator[s
     yield from words.describe_method(work, parameters)
     has_bias, has_addend = input_of(node, B) is not None, input_of(node, A) is not None
     yield from words.describe_surroundings(work.attributes, has_bias, has_addend)
+    if (windows := node.attributes.get(MEMO_WINDOWS)) is not None:
+        require(windows.type == ir.AttributeType.TENSOR and not windows.is_ref(), f"{MEMO_WINDOWS} is no tensor")
+        tensor = windows.as_tensor()
+        count = tensor.shape.numpy()[0] if len(tensor.shape) else 0
+        some = f"{count} window{'' if count == 1 else 's'}"
+        yield f"The memo begins with {some} of calibration data: {size_text(tensor.nbytes)} of the file."
 
 
 def _other_facts(node: ir.Node) -> Iterator[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from drpass.console import size_text
 from drpass.files import atomic_output
 from drpass.report_page.rows import Row, waterfall
 from drpass.report_page.table import table
@@ -99,6 +100,8 @@ def _figure(label: str, value: str, small: str, kind: str = "speed") -> str:
 def _facts(report: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     machine, data = report["machine"], report["data"]
     early = ", stopped by the time limit" if report["stopped_early"] else ""
+    size = report.get("constants")
+    bytes_ = f"{size_text(size['before'])} → {size_text(size['after'])}" if size else ""
     joules = report.get("joules")
     words = f"{joules[0]:.3g} → {joules[1]:.3g} J, by the processor's counters" if joules else ""
     return (
@@ -110,4 +113,5 @@ def _facts(report: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         ("data fingerprint", f"{data['fingerprint']}, seed {data['seed']}"),
         ("tuned", f"{report['created']} in {report['seconds']:.1f} s{early}, drpass {report['drpass']}"),
         *((("energy of a call", words),) if joules else ()),
+        *((("size of constants", bytes_),) if size else ()),
     )

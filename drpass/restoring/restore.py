@@ -19,14 +19,14 @@ from drpass.passes.places import Names, Place, drop_unused, label, places
 from drpass.replay import METADATA_KEY, parameters_of
 from drpass.restoring.blocks import Channels, find_blocks, unblock
 from drpass.restoring.operators import Workshop
-from drpass.rewrite import EXTERNAL, ModelLike, message_of
+from drpass.rewriting import EXTERNAL, ModelLike, message_of
 from drpass.rules.anchor import Kept, input_of
 from drpass.shape_inference import infer_shapes, shape_of
 
 UNCHANGED = "the model has no node of drpass; it is unchanged"
 FOLDED = (
-    "what was folded into weights and biases (BatchNormalization, factors, alpha and beta of Gemm) stays folded; all "
-    "other weights have the bits that they had"
+    "what was folded into weights and biases (BatchNormalization, factors, alpha and beta of Gemm, DequantizeLinear) "
+    "stays folded; all other weights have the bits that they had"
 )
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from drpass.errors import DrpassError
-from drpass.files import fields_of, read_toml
+from drpass.files import read_tables, values_of
 
 #: A multiprocessor a cycle: bytes read from shared memory, and from L2; threads that an instruction is issued for, by
 #: four schedulers.
@@ -78,6 +77,9 @@ class Device:
         return self.l2_mib * 2**20
 
 
+_RATES = [entry.name for entry in fields(Device) if entry.name != "name"]
+
+
 @functools.cache
 def devices() -> dict[str, Device]:
     """All that the package knows, by their short names."""
@@ -94,21 +96,4 @@ def find_device(name: str) -> Device:
 
 def read_devices(path: Path) -> dict[str, Device]:
     """Of a file like devices.toml. Raises DrpassError that names the GPU and the key."""
-    found = {}
-    for name, values in read_toml(path).items():
-        try:
-            found[name] = _device(values)
-        except DrpassError as error:
-            raise DrpassError(f"{path}: {name}: {error}") from error
-    return found
-
-
-def _device(values: Any) -> Device:
-    fields_of(values, Device)
-    for key, value in values.items():
-        if key == "name":
-            if not isinstance(value, str):
-                raise DrpassError("name must be a text in quotes")
-        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-            raise DrpassError(f"{key} must be a number above 0, not {value!r}")
-    return Device(**values)
+    return read_tables(path, lambda _, table: Device(**values_of(table, Device, positive=_RATES)), "GPU")

@@ -32,21 +32,21 @@ _EFFECT_SAMPLES = 64
 def cluster(bench: Workbench, exact: Exact) -> tuple[Assignment, str]:
     """The fastest assignment found that keeps the budget with a margin, and in words why it is that one."""
     bench.say("trying settings that cluster on all layers")
-    sweep(bench.subject, exact.assignment, exact.times, bench.journal, lambda: bench.clock.within(0.6))
+    sweep(bench, exact.assignment, exact.times)
     gaining = [key for key in exact.times.trials if exact.times.gaining(key)]
     if not gaining:
         return exact.assignment, "no setting that clusters is faster than the exact operator in any layer"
     bench.say(f"measuring what errors of {len(gaining)} layers do to the outputs")
     options = _options(bench, exact, gaining, bench.calibration.first(_EFFECT_SAMPLES))
     fastest = allocate(options, math.inf)
-    saved, total = _saved(exact, fastest), exact.speed.rewritten_ms or bench.subject.original_ms
+    saved, total = _saved(exact, fastest), exact.speed.rewritten_ms or bench.times.call_ms
     if saved < _WORTH_IT * total:
         return exact.assignment, f"clustering would save {saved:.2f} ms of {total:.2f}, less than can be measured"
     bench.say(f"clustering may save {saved:.2f} ms of {total:.2f}; looking for how much the budget allows")
     found = _largest_kept(bench, exact, options, math.hypot(*(option.effect for option in fastest.values())))
     if found is None:
         return exact.assignment, "no clustering that saves time keeps the budget"
-    while not is_faster(bench.speed(_applied(exact, found), exact.assignment)):
+    while not is_faster(bench.times.speed(_applied(exact, found), exact.assignment)):
         found = _better_half(exact, found)
         if not found or not bench.clock.within(0.9):
             return exact.assignment, "timed end to end, clustering within the budget is not faster than the exact model"
@@ -62,7 +62,7 @@ def _options(bench: Workbench, exact: Exact, gaining: Sequence[NodeKey], data: D
         if not bench.clock.within(0.75):
             break
         trials = exact.times.trials[key]
-        exact.times.trials[key] = with_effects(bench.subject, exact.assignment, key, trials, data, bench.journal)
+        exact.times.trials[key] = with_effects(bench, exact.assignment, key, trials, data)
         exact.times.trials[key] = with_guards(exact.times.trials[key], exact.times.reference[key])
         options[key] = [Option(exact.assignment[key], exact.times.reference[key], 0.0)]
         for trial in exact.times.gaining(key):

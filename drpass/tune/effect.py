@@ -7,20 +7,16 @@ from dataclasses import replace
 from drpass.data import Data
 from drpass.passes import Assignment, NodeKey
 from drpass.tune.budget import Budget
-from drpass.tune.journal import Journal
-from drpass.tune.judgement import judge
+from drpass.tune.journal import describe
 from drpass.tune.report import Trial
-from drpass.tune.subject import Subject
-from drpass.tune.sweep import describe
+from drpass.tune.workbench import Workbench, judgement
 
 #: Error of a layer at which its effect is measured, where there is a choice: small enough that the effect is in
 #: proportion to the error, large against rounding.
 _TYPICAL_ERROR = 0.03
 
 
-def with_effects(
-    subject: Subject, base: Assignment, key: NodeKey, trials: list[Trial], data: Data, journal: Journal
-) -> list[Trial]:
+def with_effects(bench: Workbench, base: Assignment, key: NodeKey, trials: list[Trial], data: Data) -> list[Trial]:
     """The trials of one layer with their expected effects, from one run with only that layer clustered: the effect of
     each is taken to be in proportion to its error. At least one of the trials has clustered something."""
     clustered = [trial for trial in trials if trial.clustered]
@@ -28,9 +24,8 @@ def with_effects(
     assignment: Assignment = {**base, key: probe.parameters}
 
     def measure() -> float:
-        rewritten = subject.rewritten(assignment)
-        return judge(Budget(), subject.model, rewritten, data, threads=subject.threads).output_error
+        return judgement(bench, Budget(), assignment, data).output_error
 
-    effect = journal.once(f"effect of {describe(assignment)}", measure)
+    effect = bench.journal.once(f"effect of {describe(assignment)}", measure)
     gain = effect / probe.error if probe.error > 0 else 0.0
     return [replace(trial, effect=gain * trial.error) for trial in trials]

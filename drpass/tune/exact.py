@@ -46,10 +46,10 @@ def find_exact(bench: Workbench) -> Exact:
     else:
         chosen = ways[0]
         for way in ways[1:]:
-            if way != chosen and bench.speed(way, chosen).ratio.median > 1.0:
+            if way != chosen and bench.times.speed(way, chosen).ratio.median > 1.0:
                 chosen = way
-        found = Exact(chosen, bench.speed(chosen), Sweep({}, {}))
-    found.times = time_layers(subject, found.assignment, bench.journal)
+        found = Exact(chosen, bench.times.speed(chosen), Sweep({}, {}))
+    found.times = time_layers(bench.times, found.assignment)
     return _with_some_given_back(bench, found)
 
 
@@ -70,12 +70,12 @@ def _with_some_given_back(bench: Workbench, start: Exact) -> Exact:
         if not bench.clock.within(0.3):
             break
         without = {**assignment, key: f"ONNX Runtime's own is quicker here, by {losses[key]:.2f} ms a call"}
-        if is_faster(bench.speed(without, assignment)):
+        if is_faster(bench.times.speed(without, assignment)):
             assignment = without
     # Of several trials one may win by luck: what is given back must win once more, all together.
-    if assignment == start.assignment or not is_faster(bench.speed(assignment, start.assignment, again=True)):
+    if assignment == start.assignment or not is_faster(bench.times.speed(assignment, start.assignment, again=True)):
         return start
-    return Exact(assignment, bench.speed(assignment), time_layers(bench.subject, assignment, bench.journal))
+    return Exact(assignment, bench.times.speed(assignment), time_layers(bench.times, assignment))
 
 
 def by_rule(subject: Subject) -> dict[NodeKey, ReuseParameters | str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zlib
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from drpass.errors import DrpassError
+from drpass.operator.spec import ReuseParameters
+from drpass.passes import EXACT, Assignment
 
 Value = TypeVar("Value")
 
@@ -79,6 +82,14 @@ class Journal:
                 os.fsync(file.fileno())
         except OSError as error:
             raise DrpassError(f"can't write {self._path}: {error.strerror}") from error
+
+
+def describe(assignment: Assignment) -> str:
+    """A short name of an assignment, for results about it: its clustered settings in words, and a digest of all."""
+    settings = {choice for choice in assignment.values() if isinstance(choice, ReuseParameters) and choice != EXACT}
+    words = ", ".join(sorted(setting.describe() for setting in settings)) or "exact"
+    whole = "\n".join(f"{key}: {choice}" for key, choice in sorted(assignment.items()))
+    return f"{words} {hashlib.sha256(whole.encode()).hexdigest()[:12]}"
 
 
 def _entry(name: str, value: Any) -> dict[str, Any]:

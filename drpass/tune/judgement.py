@@ -19,7 +19,7 @@ from drpass.tensors import Array, Feeds, output_specs
 from drpass.tune.budget import Budget
 from drpass.tune.metric import Metric
 from drpass.tune.rounding import Rounding
-from drpass.validation import OutputResult, ValidationReport, validate
+from drpass.validation import OutputResult, Reference, ValidationReport, validate
 from drpass.validation.classes import ClassMeter
 
 #: Shares are fractions of counts: a difference below this is of their binary form only.
@@ -80,7 +80,7 @@ class Judgement:
 
 def judge(
     budget: Budget,
-    original: Model,
+    original: Model | Reference,
     rewritten: Model,
     data: Data,
     *,
@@ -89,19 +89,21 @@ def judge(
 ) -> Judgement:
     """Run both models on all of the data. A limit is kept if what was found is within it; intervals are shown.
 
-    Raises DrpassError if a limit can't be applied, or what `validate` and the metric raise.
+    The original does not run on inputs whose outputs a Reference has kept. Raises DrpassError if a limit can't be
+    applied, or what `validate` and the metric raise.
     """
     if budget.max_metric_loss is not None and metric is None:
         raise DrpassError("a limit on the loss of a metric needs a metric")
+    reference = original if isinstance(original, Reference) else Reference(original, threads)
     kept_outputs = _Outputs() if budget.max_metric_loss is not None else None
-    rounding = Rounding(original, threads) if budget.max_rel == 0 else None
+    rounding = Rounding(reference.model, threads) if budget.max_rel == 0 else None
     observers = [observer.add for observer in (kept_outputs, rounding) if observer is not None]
 
     def observe(batch: Batch, before: Feeds, after: Feeds) -> None:
         for add in observers:
             add(batch, before, after)
 
-    report = validate(original, rewritten, data, threads=threads, peak=budget.peak, observe=observe)
+    report = validate(reference, rewritten, data, threads=threads, peak=budget.peak, observe=observe)
     if rounding is not None:
         budget = replace(budget, max_rel=rounding.limit)
     findings = [*_of_classes(budget, report), *_of_errors(budget, report)]
@@ -236,7 +238,8 @@ class _Outputs:
         """Score of the original minus that of the rewritten model."""
         labels = np.concatenate(self._labels) if self._labels else None
         original, rewritten = (
-            metric.score({name: joined(name, arrays) for name, arrays in parts.items()}, labels)
+            # What a reference has kept is not the metric's to write to.
+            metric.score({name: np.require(joined(name, a), requirements="W") for name, a in parts.items()}, labels)
             for parts in (self._original, self._rewritten)
         )
         return original - rewritten

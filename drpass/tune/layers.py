@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator
 
 from drpass.operator.spec import ReuseParameters
@@ -27,6 +28,23 @@ def layer_reports(subject: Subject, chosen: Assignment, exact: Exact | None, why
         obstacle = layer.obstacle if layer else ""
         reason = choice if isinstance(choice, str) else _reason(key, choice, times, obstacle, why)
         yield LayerReport(key, verdict.op_type, times.dense.get(key), tuple(trials), parameters, reason)
+
+
+def figures(exact: Exact, key: NodeKey, choice: ReuseParameters | str, predicted: bool) -> dict[str, float]:
+    """What is known of a layer at its choice, for the plan; times are called so where they are only ``predicted``."""
+    times = exact.times
+    known = {"dense_ms": times.dense.get(key)}
+    trial = next((trial for trial in times.trials.get(key, []) if trial.parameters == choice), None)
+    if trial is not None:
+        known |= {"ms": trial.milliseconds, "error": trial.error, "effect": trial.effect}
+        known["remaining_ratio"] = statistics.median(trial.remaining_ratios or (1.0,))
+    elif choice == exact.assignment.get(key):
+        known["ms"] = times.reference.get(key)
+    return {
+        f"predicted_{name}" if predicted and name.endswith("ms") else name: round(value, 9)
+        for name, value in known.items()
+        if value is not None
+    }
 
 
 def _reason(key: NodeKey, choice: ReuseParameters, times: Sweep, obstacle: str, why: str) -> str:

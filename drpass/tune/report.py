@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from drpass.benchmark import Machine, Ratio
+from drpass.model_size import Growth
 from drpass.operator.spec import ReuseParameters
 from drpass.passes import NodeKey
 from drpass.tune.judgement import Judgement
@@ -89,6 +90,10 @@ class Speed:
     at_least: float
     pairs: int
 
+    def describe(self) -> str:
+        """``2.50x as fast [2.44, 2.61]``."""
+        return f"{self.ratio.median:.2f}x as fast [{self.ratio.first:.2f}, {self.ratio.third:.2f}]"
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         quartiles = [self.ratio.first, self.ratio.third]
@@ -126,6 +131,8 @@ class TuningReport:
     joules: tuple[float, float] | None = None
     #: The device that all times are predictions for; empty where they were measured.
     predicted_for: str = ""
+    #: Of the model that is written; None before it is.
+    growth: Growth | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON and the page."""
@@ -145,6 +152,7 @@ class TuningReport:
             "speed": self.speed.to_dict() if self.speed else None,
             "joules": list(self.joules) if self.joules else None,
             "predicted_for": self.predicted_for,
+            "constants": self.growth.to_dict() if self.growth else None,
             "judgements": {
                 "calibration": self.calibration.to_dict() if self.calibration else None,
                 "held_out": self.held_out.to_dict() if self.held_out else None,

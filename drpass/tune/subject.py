@@ -17,11 +17,9 @@ from drpass.passes.gain import reason_against_exact
 from drpass.passes.match import Candidate, find_candidates
 from drpass.plan_file import NodePlan, Plan
 from drpass.profile import named, original_names
-from drpass.rewrite import rewrite
-from drpass.roofline import Device
+from drpass.rewriting import rewrite
 from drpass.shape_inference import infer_shapes
 from drpass.tensors import Feeds
-from drpass.tune.predicted import PredictedTimes
 
 
 @dataclass(frozen=True)
@@ -44,13 +42,10 @@ _CALLS, _FEWEST_CALLS, _CALL_SECONDS = 15, 4, 2.0
 class Subject:
     """The model under tuning, with inputs as in its future use: ``feeds`` are timed, with ``threads`` threads.
 
-    ``call_ms``: milliseconds of a call of the original on this machine, about; ``predicted``: the times to go by where
-    its future use is on a device that is not here.
+    ``call_ms``: milliseconds of a call of the original on this machine, about.
     """
 
-    def __init__(
-        self, model: onnx.ModelProto, feeds: list[Feeds], batch: int, threads: int, device: Device | None = None
-    ) -> None:
+    def __init__(self, model: onnx.ModelProto, feeds: list[Feeds], batch: int, threads: int) -> None:
         self.model = named(model)
         self.feeds = feeds
         self.batch = batch
@@ -59,32 +54,19 @@ class Subject:
         #: What `rewrite` does without parameters, for every candidate: the reasons of what is not a layer.
         self.verdicts: tuple[Verdict, ...] = rewrite(self.model, chains=False).report.verdicts
         self.layers = _layers(self.model)
-        self.predicted: PredictedTimes | None = None
-        if device is not None:
-            self.predicted = PredictedTimes(self.model, feeds[0], device)
-            self._keep_what_gains_nothing(self.predicted)
 
-    def _keep_what_gains_nothing(self, times: PredictedTimes) -> None:
-        """By the predicted times, for which no trial is needed; what has none is kept."""
-        unknown = f"its time on {times.device.name} is not predicted"
+    def keep(self, reasons: Mapping[NodeKey, str]) -> None:
+        """Try no exact operator for these candidates; a reason that one has already stays."""
+        self.layers = {
+            key: replace(layer, against_exact=layer.against_exact or reasons.get(key, ""))
+            for key, layer in self.layers.items()
+        }
         self.verdicts = tuple(
-            replace(verdict, reason=verdict.reason or unknown) if verdict.op_type == LRN else verdict
+            verdict
+            if verdict.key in self.layers
+            else replace(verdict, reason=verdict.reason or reasons.get(verdict.key, ""))
             for verdict in self.verdicts
         )
-        for key, layer in self.layers.items():
-            before = times.original.get(key)
-            if before is None:
-                reason = unknown
-            else:
-                after = times.of(key, EXACT)
-                reason = f"exact would take {after:.3f} ms, a perfect dense convolution {before:.3f}, as predicted"
-                reason = reason if after >= before else ""
-            self.layers[key] = replace(layer, against_exact=layer.against_exact or reason)
-
-    @property
-    def original_ms(self) -> float:
-        """Milliseconds of a call of the original where it is to be used: predicted, or about."""
-        return sum(self.predicted.original.values()) if self.predicted else self.call_ms
 
     @property
     def calls(self) -> list[Feeds]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -21,21 +20,23 @@ from drpass.data.split import Split
 from drpass.errors import DrpassError
 from drpass.external_data import check_references
 from drpass.model_check import require_valid
-from drpass.operator.spec import ReuseParameters
-from drpass.passes import Assignment, NodeKey
+from drpass.passes import Assignment
 from drpass.plan_file import Plan
-from drpass.rewrite import RewriteResult, rewrite
+from drpass.rewriting import RewriteResult, rewrite
 from drpass.roofline import Device
 from drpass.tune.budget import Budget
 from drpass.tune.cluster import cluster
 from drpass.tune.exact import Exact, find_exact
 from drpass.tune.journal import Journal
 from drpass.tune.judgement import Judgement, check
-from drpass.tune.layers import layer_reports
+from drpass.tune.layers import figures, layer_reports
+from drpass.tune.measured import MeasuredTimes
 from drpass.tune.metric import Metric
+from drpass.tune.predicted import PredictedTimes
 from drpass.tune.report import Speed, TuningReport
 from drpass.tune.subject import Subject
 from drpass.tune.workbench import Clock, Workbench, judgement
+from drpass.validation import Reference
 
 #: Different inputs that are timed; their bytes, at most.
 _TIMED_BATCHES, _TIMED_BYTES = 8, 1 << 30
@@ -43,6 +44,9 @@ _TIMED_BATCHES, _TIMED_BYTES = 8, 1 << 30
 _CALIBRATION_SHARE, _HELD_OUT_SHARE = 0.02, 0.2
 #: Samples that a verdict takes in any case.
 _FEWEST_SAMPLES = 32
+
+#: Outputs of the original that are kept for further judgements, at most.
+_KEPT_BYTES = 256 << 20
 
 SLOWER = "the whole model is not faster with any replacement that was tried"
 
@@ -94,7 +98,7 @@ class Tuning:
         clock = Clock(seconds)
         feeds, batch = _timed(split.calibration)
         threads = threads or cores()
-        subject = Subject(self._proto, feeds, batch, threads, device)
+        subject = Subject(self._proto, feeds, batch, threads)
         self._digest = hashlib.sha256(self._proto.SerializeToString(deterministic=True)).hexdigest()
         identity = {
             "model": self._digest,
@@ -107,13 +111,18 @@ class Tuning:
             "device": device.name if device else "",
         }
         samples = _samples(seconds * _CALIBRATION_SHARE, 2 * subject.call_ms, subject.batch)
+        records = Journal(journal, identity, resume=resume)
+        times = PredictedTimes(subject, records, device) if device else MeasuredTimes(subject, records, seconds)
+        subject.keep(times.reasons_against_exact())
         self._bench = Workbench(
             subject=subject,
+            reference=Reference(subject.model, threads, _KEPT_BYTES),
+            times=times,
             calibration=split.calibration.first(samples),
             budget=budget,
             metric=metric,
             clock=clock,
-            journal=Journal(journal, identity, resume=resume),
+            journal=records,
             say=say,
         )
         self._exact: Exact | None = None
@@ -128,21 +137,19 @@ class Tuning:
     def run(self) -> Tuned:
         """Search, judge, and rewrite. Raises DrpassError if the model can't be run or the metric fails."""
         bench = self._bench
-        predicted = bench.subject.predicted
-        timing = f"timing exact operators in the network ({bench.subject.call_ms:.1f} ms a call, about)"
-        bench.say(predicted.words if predicted else timing)
+        bench.say(bench.times.beginning)
         exact = self._exact = find_exact(bench)
-        notes = [predicted.words] if predicted else []
+        notes = list(bench.times.notes)
         self._choose_if_faster(exact.assignment, exact.speed)
         why = "the budget allows no error"
         if bench.budget.max_rel != 0.0:
             assignment, why = cluster(bench, exact)
             if assignment != exact.assignment:
-                self._choose_if_faster(assignment, bench.speed(assignment))
+                self._choose_if_faster(assignment, bench.times.speed(assignment))
         notes.append(why)
         if self._speed is None:
             self._chosen = self._nothing(SLOWER)
-            notes.append(f"{SLOWER}: {_words(exact.speed)} with exact operators")
+            notes.append(f"{SLOWER}: {exact.speed.describe()} with exact operators")
         bench.say("judging on held-out data")
         held_out = self._judged(exact, notes)
         if bench.clock.cut_short:
@@ -150,6 +157,9 @@ class Tuning:
         report = self._report(held_out, notes, why)
         plan = self._plan(self._chosen, self._about(report))
         result = rewrite(self._path, plan=plan)
+        growth = result.report.growth
+        grown = (growth.describe(),) if growth.reasons else ()
+        report = replace(report, growth=growth, notes=(*report.notes, *grown))
         bench.journal.remove()
         return Tuned(plan, result, report)
 
@@ -187,26 +197,9 @@ class Tuning:
         return None
 
     def _plan(self, assignment: Assignment, about: dict[str, Any]) -> Plan:
-        measured = {key: self._measured(key, choice) for key, choice in assignment.items()}
+        exact, predicted = self._exact, bool(self._bench.times.predicted_for)
+        measured = {key: figures(exact, key, choice, predicted) for key, choice in assignment.items()} if exact else {}
         return replace(self._bench.subject.plan(assignment, measured), about=about)
-
-    def _measured(self, key: NodeKey, choice: ReuseParameters | str) -> dict[str, float]:
-        if self._exact is None:
-            return {}
-        times = self._exact.times
-        figures = {"dense_ms": times.dense.get(key)}
-        trial = next((trial for trial in times.trials.get(key, []) if trial.parameters == choice), None)
-        if trial is not None:
-            figures |= {"ms": trial.milliseconds, "error": trial.error, "effect": trial.effect}
-            figures["remaining_ratio"] = statistics.median(trial.remaining_ratios or (1.0,))
-        elif choice == self._exact.assignment.get(key):
-            figures["ms"] = times.reference.get(key)
-        prefix = "predicted_" if self._bench.subject.predicted else ""
-        return {
-            f"{prefix}{name}" if name.endswith("ms") else name: round(value, 9)
-            for name, value in figures.items()
-            if value is not None
-        }
 
     def _report(self, held_out: Judgement | None, notes: list[str], why: str) -> TuningReport:
         bench, split = self._bench, self._split
@@ -229,11 +222,11 @@ class Tuning:
             },
             budget=bench.budget.describe(),
             speed=self._speed,
-            joules=bench.joules(self._chosen) if self._speed is not None else None,
+            joules=bench.times.joules(self._chosen) if self._speed is not None else None,
             calibration=calibration,
             held_out=held_out,
-            verdict=_verdict(self._speed, held_out, bench.subject),
-            predicted_for=bench.subject.predicted.device.name if bench.subject.predicted else "",
+            verdict=_verdict(self._speed, held_out, bench.times.predicted_for),
+            predicted_for=bench.times.predicted_for,
             notes=tuple(notes),
             layers=tuple(layer_reports(bench.subject, self._chosen, self._exact, why)),
         )
@@ -294,12 +287,8 @@ def _versions() -> dict[str, str]:
     return {"drpass": __version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
 
 
-def _verdict(speed: Speed | None, held_out: Judgement | None, subject: Subject) -> str:
-    how = f" (times predicted for {subject.predicted.device.name}, not measured)" if subject.predicted else ""
+def _verdict(speed: Speed | None, held_out: Judgement | None, predicted_for: str) -> str:
+    how = f" (times predicted for {predicted_for}, not measured)" if predicted_for else ""
     if speed is None or held_out is None:
         return f"unchanged: nothing that was tried is faster and keeps the budget{how}"
-    return f"rewritten: {_words(speed)}, budget kept on held-out data{how}"
-
-
-def _words(speed: Speed) -> str:
-    return f"{speed.ratio.median:.2f}x as fast [{speed.ratio.first:.2f}, {speed.ratio.third:.2f}]"
+    return f"rewritten: {speed.describe()}, budget kept on held-out data{how}"

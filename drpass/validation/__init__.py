@@ -3,6 +3,7 @@
 from drpass.validation.classes import Accuracy, Agreement, Classification
 from drpass.validation.compare import validate
 from drpass.validation.errors import ErrorFigures, ErrorMeter
+from drpass.validation.reference import Reference
 from drpass.validation.report import LayerResult, OutputResult, Thresholds, ValidationReport
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "ErrorMeter",
     "LayerResult",
     "OutputResult",
+    "Reference",
     "Thresholds",
     "ValidationReport",
     "validate",

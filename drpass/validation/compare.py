@@ -16,9 +16,10 @@ from drpass.execution import Model, Provider, check_same_interface, open_session
 from drpass.operator.packing import unblock
 from drpass.operator.spec import BLOCKED, DOMAIN, OP_TYPE
 from drpass.ranking import are_scores
-from drpass.tensors import Array, Feeds, input_specs, output_specs
+from drpass.tensors import Array, Feeds, interface_of
 from drpass.validation.classes import ClassMeter
 from drpass.validation.errors import ErrorMeter
+from drpass.validation.reference import Reference
 from drpass.validation.report import LayerResult, OutputResult, Thresholds, ValidationReport, find_failures
 
 #: Takes a batch, and by name the outputs of the original and of the rewritten model.
@@ -26,7 +27,7 @@ Observer = Callable[[Batch, Feeds, Feeds], None]
 
 
 def validate(
-    original: Model,
+    original: Model | Reference,
     rewritten: Model,
     data: DataSource = None,
     *,
@@ -40,7 +41,8 @@ def validate(
 ) -> ValidationReport:
     """Compare two models on the same inputs, sample by sample.
 
-    The original runs on the CPU with all of ONNX Runtime's optimisations, the rewritten model on ``provider``.
+    The original runs on the CPU with all of ONNX Runtime's optimisations, the rewritten model on ``provider``. Given as
+    a Reference, which has its own ``threads``, it does not run again on inputs whose outputs that has kept.
     ``data``: Data, a path (see open_data), or a function from the inputs to Data. ``layers``: also compare the value
     after every DeepReuseGemm node of the main graph. ``peak``: of the signal, for PSNR, in the unit of the outputs
     (None: the range of the original's output). ``observe``: is called with every batch and the outputs of both. Raises
@@ -49,26 +51,27 @@ def validate(
     """
     if peak is not None and not peak > 0:
         raise DrpassError(f"the peak must be above 0, not {peak:g}")
-    values = _replaced_values(original, rewritten) if layers else {}
+    left = original if isinstance(original, Reference) else Reference(original, threads)
+    values = _replaced_values(left.model, rewritten) if layers else {}
     if values:
-        original, rewritten = _exposing(original, values), _exposing(rewritten, values)
-    left = open_session(original, "cpu", threads)
+        left, rewritten = Reference(_exposing(left.model, values), threads), _exposing(rewritten, values)
     right = open_session(rewritten, provider, threads)
-    check_same_interface(left, right)
-    source = as_data(data, input_specs(left))
+    check_same_interface(left.interface, interface_of(right))
+    source = as_data(data, left.interface.inputs)
     limits = thresholds or Thresholds()
     if limits.max_accuracy_loss is not None and not source.has_labels:
         raise DrpassError(f"a limit on the accuracy loss needs labels, but the data is {source.describe()}")
-    names = [spec.name for spec in output_specs(left)]
+    names = [spec.name for spec in left.interface.outputs]
     comparison = _Comparison(names, peak, {name for name, layer in values.items() if layer.blocked})
     bar = console.progress("Validating", source.n) if show_progress else nullcontext(lambda _: None)
     with bar as advance:
         for batch in source.batches():
-            reference, result = run(left, batch.feeds, names), run(right, batch.feeds, names)
+            reference, result = left.outputs(batch.feeds), run(right, batch.feeds, names)
             comparison.add(batch, reference, result)
             if observe is not None:
                 observe(batch, dict(zip(names, reference)), dict(zip(names, result)))
             advance(batch.samples)
+    left.close()
     added = {value for value, layer in values.items() if not layer.is_output}
     outputs = [comparison.output(name) for name in names if name not in added]
     per_layer = [LayerResult(layer.node, value, comparison.output(value).errors) for value, layer in values.items()]

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from drpass import model_io, passes
 from drpass.errors import DrpassError
 from drpass.model_check import fault, require_valid
+from drpass.model_size import Constants, Growth
 from drpass.operator.spec import LARGEST_MEMO, ReuseParameters, check_parameters
 from drpass.passes import EXACT, Selection, Verdict
 from drpass.plan_file import Plan
@@ -27,6 +28,9 @@ UNCHECKED = "accuracy was NOT checked; compare both models on real data (drpass 
 
 #: In the report of a model that was rewritten before and is not changed.
 REWRITTEN = "the model is rewritten already and stays as it is (drpass restore takes that back)"
+
+#: Before the names of MaxPool nodes whose padding `drpass.rules.pool_padding` keeps.
+PADDING = "mended pools, which ONNX Runtime pads with minus infinity in the original though the model says zero"
 
 #: In every report of a model that is saved with external data.
 EXTERNAL = "the model is over 2 GB: its weights are in a data file beside it, keep both together"
@@ -42,6 +46,7 @@ class RewriteReport:
     verdicts: tuple[Verdict, ...]
     #: None: every node has its own, from a plan.
     parameters: ReuseParameters | None
+    growth: Growth
     #: What the user should know besides.
     notes: tuple[str, ...] = ()
 
@@ -58,6 +63,7 @@ class RewriteReport:
             "kept": len(self.verdicts) - self.replaced,
             "nodes": [verdict.to_dict() for verdict in self.verdicts],
             "notes": list(self.notes),
+            "constants": self.growth.to_dict(),
         }
 
 
@@ -85,6 +91,11 @@ class RewriteResult:
         copy = onnx.ModelProto()
         copy.CopyFrom(self._proto)
         return copy
+
+    def changed(self, proto: onnx.ModelProto, note: str) -> RewriteResult:
+        """The same with another model, and a note of what is other in it."""
+        report = replace(self.report, notes=(note, *self.report.notes))
+        return replace(self, model=model_io.to_ir(proto, "the model"), report=report, _proto=proto)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the rewritten model, over 2 GB with its data beside it; raises DrpassError if that fails."""
@@ -138,7 +149,7 @@ def rewrite(
     require_valid(proto, name)
     strict_fault = fault(proto, strict=True)
     working = model_io.to_ir(proto, name)
-    earlier = replaced_nodes(working)
+    earlier, size = replaced_nodes(working), Constants.of(working)
     if plan is not None:
         annotate(working, plan)
     certain = infer_shapes(working)
@@ -153,7 +164,8 @@ def rewrite(
     )
     if plan is not None:
         require_fit(plan, done.verdicts, earlier)
-    report = RewriteReport(tuple(done.verdicts), None if plan else parameters or EXACT)
+    growth = Growth.between(size, Constants.of(working))
+    report = RewriteReport(tuple(done.verdicts), None if plan else parameters or EXACT, growth)
     if not report.replaced:
         if earlier:
             report = replace(report, notes=(REWRITTEN,))
@@ -173,6 +185,8 @@ def _notes(done: passes.Transformed, memo_bytes: int, strict_fault: str) -> tupl
         notes.append(f"nodes that keep results from call to call: {done.memos}, in up to {memo_bytes >> 20} MiB")
     if done.blocked_values:
         notes.append(f"values in NCHW16c, whose shapes differ from those in the original: {done.blocked_values}")
+    if done.padded_pools:
+        notes.append(f"{PADDING}: {', '.join(done.padded_pools)}")
     notes.append(UNCHECKED)
     if strict_fault:
         notes.append(f"the original does not pass strict shape inference, nor need the result ({strict_fault})")
