@@ -29,6 +29,8 @@ EXAMPLES = """
 
 `drpass rewrite upscale.onnx film.onnx --memo 1024`
 
+`drpass rewrite model.onnx gpu.onnx --method exact --allow-tf32`
+
 `drpass rewrite model.onnx one.onnx --include conv2 --method lsh -L 8 -H 12`
 
 `drpass rewrite model.onnx fast.onnx --plan plan.toml`
@@ -91,6 +93,9 @@ def command(
     memo: Annotated[
         int, typer.Option(min=0, max=65536, help="MiB in which a session keeps exact results from call to call: films.")
     ] = 0,
+    allow_tf32: Annotated[
+        bool, typer.Option("--allow-tf32", help="Tensor cores of CUDA may round factors to 10 bits; nothing else may.")
+    ] = False,
     plan: Annotated[
         Path | None, typer.Option(help="A choice for every node, in a file; takes the place of the options above.")
     ] = None,
@@ -174,7 +179,7 @@ def command(
     # An option of the clustering asks for it.
     clusters = method is not None or parameters != replace(_DEFAULT, seed=parameters.seed)
     if data is not None:
-        if clusters or include or exclude or op_types or plan or memo or not chains:
+        if clusters or include or exclude or op_types or plan or memo or allow_tf32 or not chains:
             raise DrpassError("--calibrate chooses everything: leave out the options that choose nodes and parameters")
         tuning = Calibration(
             budget or [], peak, metric, minutes, threads, held_out, resume, plan_out, html, device, json
@@ -191,6 +196,7 @@ def command(
         shapes=parse_shapes(shape),
         chains=chains,
         memo_bytes=memo << 20,
+        allow_tf32=allow_tf32,
         plan=Plan.read(plan) if plan else None,
     )
     done = result.plan() if plan_out else None
