@@ -25,10 +25,10 @@ struct Source {
   int position[3];
 };
 
-// A sub-vector group and a tap.
+// A sub-vector group and a tap. Places are no pointers, so that nvcc knows what memory they are in.
 struct Pair {
-  const int* ids;     // of the sub-vector group; null: it is computed densely, and there is nothing to add
-  const char* table;  // of the sub-vector group
+  int64_t ids;    // where those of the sub-vector group begin; -1: it is computed densely, and there is nothing to add
+  int64_t table;  // where that of the sub-vector group begins, in bytes
   int tap;
   unsigned pixel;  // from that of the first tap, and so for the position
   int position[3];
@@ -87,8 +87,8 @@ __device__ Pair pair_of(const View& v, const ClusterView& c, const PassView& p, 
   int tap = index % v.taps;
   const int64_t part = area_of(v, p, instance) * c.sub_groups + k;
   Pair pair;
-  pair.ids = c.dense[part] ? nullptr : c.ids + part * c.pixels;
-  pair.table = table_of(v, c, p, instance, k);
+  pair.ids = c.dense[part] ? -1 : part * c.pixels;
+  pair.table = table_place(v, c, p, instance, k);
   pair.tap = tap;
 #pragma unroll
   for (int slot = 2; slot >= 0; --slot) {
@@ -101,18 +101,18 @@ __device__ Pair pair_of(const View& v, const ClusterView& c, const PassView& p, 
 
 // The rows of `count` pairs. A thread stays with its pixel.
 template <int kColumns>
-__device__ void look_up(const View& v, const Pair* pairs, int count, Shared<kColumns>& s) {
+__device__ void look_up(const View& v, const ClusterView& c, const Pair* pairs, int count, Shared<kColumns>& s) {
   constexpr int kPixels = Shape<kColumns>::kPixels;
   static_assert(kThreads % kPixels == 0, "a thread stays with its pixel");
   const int pixel = threadIdx.x % kPixels;
   const Source source = s.sources[pixel];
   for (int i = threadIdx.x / kPixels; i < count; i += kThreads / kPixels) {
     const Pair& pair = pairs[i];
-    bool inside = pair.ids != nullptr;
+    bool inside = pair.ids >= 0;
 #pragma unroll
     for (int slot = 0; slot < 3; ++slot)
       inside &= static_cast<unsigned>(source.position[slot] + pair.position[slot]) < static_cast<unsigned>(v.in[slot]);
-    s.rows[i][pixel] = inside ? pair.ids[source.pixel + pair.pixel] * v.taps + pair.tap : -1;
+    s.rows[i][pixel] = inside ? c.ids[pair.ids + (source.pixel + pair.pixel)] * v.taps + pair.tap : -1;
   }
 }
 
@@ -141,13 +141,13 @@ __device__ void add_rows(const View& v, const ClusterView& c, const PassView& p,
   for (int first = 0, buffer = 0; first < all; first += S::kPairs, buffer = 1 - buffer) {
     const int count = min(S::kPairs, all - first), next = first + S::kPairs + i;
     __syncthreads();
-    look_up(v, s.pairs[buffer], count, s);
+    look_up(v, c, s.pairs[buffer], count, s);
     if (i < S::kPairs && next < all) s.pairs[1 - buffer][i] = pair_of(v, c, p, tile.instance, next);
     __syncthreads();
 #pragma unroll 2
     for (int pair = 0; pair < count; ++pair) {
-      const char* table = s.pairs[buffer][pair].table;
-      const Element* column = reinterpret_cast<const Element*>(table) + (tile.column / 4 + lane);
+      const Element* table = reinterpret_cast<const Element*>(p.tables + s.pairs[buffer][pair].table);
+      const Element* column = table + (tile.column / 4 + lane);
 #pragma unroll
       for (int e = 0; e < S::kEach; ++e) {
         const int row = s.rows[pair][slot + e * S::kSlots];

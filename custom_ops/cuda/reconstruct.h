@@ -29,10 +29,10 @@ __device__ inline int64_t area_of(const View& v, const PassView& p, int instance
   return static_cast<int64_t>(instance) * v.groups + p.group;
 }
 
-// Where the table of a sub-vector group begins.
-__device__ inline char* table_of(const View& v, const ClusterView& c, const PassView& p, int instance, int k) {
+// Where the table of a sub-vector group begins, in bytes.
+__device__ inline int64_t table_place(const View& v, const ClusterView& c, const PassView& p, int instance, int k) {
   const int64_t index = static_cast<int64_t>(instance - p.instance) * p.sub_groups + (k - p.k);
-  return p.tables + index * c.capacity * v.taps * p.width * kElement;
+  return index * c.capacity * v.taps * p.width * kElement;
 }
 
 // Whether the tables of an area are of 16 bits.

@@ -147,7 +147,7 @@ __global__ __launch_bounds__(kThreads) void table_kernel(View v, ClusterView c, 
   if (c.dense[tile.part]) return;
   const int count = c.counts[tile.part], length = c.vector_size(v, tile.k);
   const bool narrow = is_narrow(p, tile.area);
-  char* table = table_of(v, c, p, tile.instance, tile.k);
+  char* table = p.tables + table_place(v, c, p, tile.instance, tile.k);
   for (int i = threadIdx.x; i < kColumns; i += kThreads) {
     const int m = p.output + tile.column + i, width = v.panels * kPanel;
     s.inverses[i] = narrow && m < width ? p.units.inverses[tile.area * width + m] : 0.0f;
