@@ -66,7 +66,10 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Network:
-    """``model``, ``data``, ``preprocess``: empty where there are no real inputs."""
+    """``model``, ``data``, ``preprocess``: empty where there are no real inputs.
+
+    ``pictures``: so many r_c is measured on.
+    """
 
     name: str
     title: str
@@ -74,6 +77,7 @@ class Network:
     model: str = ""
     data: str = ""
     preprocess: str = ""
+    pictures: int = 8
 
 
 def load_networks(path: Path) -> list[Network]:
