@@ -67,7 +67,10 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Network:
-    """``model``, ``data``, ``preprocess``: empty where there are no real inputs."""
+    """``model``, ``data``, ``preprocess``: empty where there are no real inputs.
+
+    ``pictures``: so many r_c is measured on.
+    """
 
     name: str
     title: str
@@ -75,6 +78,7 @@ class Network:
     model: str = ""
     data: str = ""
     preprocess: str = ""
+    pictures: int = 8
 
 
 def load_networks(path: Path) -> list[Network]:

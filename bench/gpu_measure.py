@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,11 +18,12 @@ import onnxruntime as ort
 from convolutions import CLUSTERED, Convolution, Network
 from onnx import TensorProto, helper, numpy_helper
 
-from drpass import model_io
+from drpass import model_io, networks
 from drpass.benchmark import Ratio, paired_ratio
 from drpass.data import Preprocess, open_data
 from drpass.errors import DrpassError
 from drpass.execution import Provider, open_session
+from drpass.export import export
 from drpass.operator.spec import ReuseParameters
 from drpass.rewriting import rewrite
 from drpass.tensors import Array, input_specs
@@ -77,16 +80,26 @@ def made_up(convolution: Convolution, batch: int, ratio: float) -> Array:
 
 def real_input(network: Network, convolution: Convolution, batch: int) -> Array | None:
     """What the layer is fed on pictures; None where model or data are not there."""
-    models, data = os.environ.get("DRPASS_MODELS"), os.environ.get("DRPASS_DATA")
-    if not (models and data and network.model and Path(models, network.model).is_file()):
+    data, proto = os.environ.get("DRPASS_DATA"), _original(network)
+    if not data or proto is None:
         return None
-    proto = model_io.load_proto(Path(models, network.model))
     preprocess = Preprocess.from_toml(_REPOSITORY / network.preprocess)
     specs = input_specs(open_session(proto))
     pictures = open_data(Path(data, network.data), specs, preprocess=preprocess, limit=batch, batch=1)
     node = layers.find_convolution(proto, convolution.name)
     found = [next(iter(entry.feeds.values())) for entry in layers.activations(proto, node, pictures).batches()]
     return np.ascontiguousarray(np.concatenate(found))
+
+
+@functools.cache
+def _original(network: Network) -> onnx.ModelProto | None:
+    """The model with its trained weights; None where it is not there."""
+    if network.model in networks.network_names():
+        with tempfile.TemporaryDirectory() as folder:
+            export(network.model, Path(folder, "model.onnx"))
+            return model_io.load_proto(Path(folder, "model.onnx"))
+    path = Path(os.environ.get("DRPASS_MODELS", ""), network.model)
+    return model_io.load_proto(path) if network.model and path.is_file() else None
 
 
 def _measure(
@@ -96,8 +109,8 @@ def _measure(
     clustered = ReuseParameters("grid", sub_vector_length=CLUSTERED.sub_vector_length, step=step)
     models = {
         "dense": dense,
-        "exact": _replaced(dense, ReuseParameters("exact")),
-        "clustered": _replaced(dense, clustered),
+        "exact": replaced(dense, ReuseParameters("exact")),
+        "clustered": replaced(dense, clustered),
     }
     contestants = {key: _runner(model, x, provider) for key, model in models.items()}
     times: dict[str, list[float]] = {key: [] for key in contestants}
@@ -129,7 +142,8 @@ def dense_model(convolution: Convolution, batch: int) -> onnx.ModelProto:
     return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
 
 
-def _replaced(model: onnx.ModelProto, parameters: ReuseParameters) -> onnx.ModelProto:
+def replaced(model: onnx.ModelProto, parameters: ReuseParameters) -> onnx.ModelProto:
+    """The model of `dense_model` with a DeepReuseGemm."""
     result = rewrite(model, parameters=parameters, include=["conv"], chains=False)
     if not result.report.replaced:
         raise DrpassError(f"the convolution was not replaced: {result.report.verdicts[0].reason}")

@@ -35,13 +35,18 @@ _LAYERS = (
     "best fp32",
     "best TF32",
     "exact",
+    "exact TF32",
     "r_c (dense)",
     "clustered",
+    "clustered TF32",
     "speed-up fp32, TF32",
     *(f"r_c limit L={length}" for length in LENGTHS),
 )
 _KERNELS = ("kernel", "launches", "memory MB", "L2 MB", "fp32 G", "double G", "other G")
-_NETWORKS = ("network", "batch", "GPU", "direct", "best fp32", "best TF32", "exact", "clustered", "speed-up fp32, TF32")
+_NETWORKS = (
+    *("network", "batch", "GPU", "direct", "best fp32", "best TF32", "exact", "exact TF32"),
+    *("clustered", "clustered TF32", "speed-up fp32, TF32"),
+)
 
 #: Milliseconds of what a layer of the model may be computed by.
 Ways = dict[str, float]
@@ -50,20 +55,33 @@ Ways = dict[str, float]
 def ways(convolution: Convolution, batch: int, device: Device) -> Ways:
     """All that are in the tables."""
     layer = convolution.layer(batch)
+    ours = {}
+    for suffix, tensor in (("", False), (" TF32", has_tf32(device))):
+        ours["exact" + suffix] = milliseconds(exact_kernels(layer, tensor=tensor), device)
+        clustered = reuse_kernels(layer, CLUSTERED, convolution.ratios, tensor=tensor)
+        ours["clustered" + suffix] = milliseconds(clustered, device)
     return {
         "direct": rivals(layer, device, "fp32")["direct fp32"],
         "best fp32": best_rival(layer, device, "fp32"),
         "best TF32": best_rival(layer, device, "tf32"),
-        "exact": milliseconds(exact_kernels(layer), device),
-        "clustered": milliseconds(reuse_kernels(layer, CLUSTERED, convolution.ratios), device),
+        **{name: ours[name] for name in ("exact", "exact TF32", "clustered", "clustered TF32")},
     }
 
 
+def has_tf32(device: Device) -> bool:
+    """Whether ``allow_tf32`` changes anything there."""
+    return device.tf32_tflops is not None
+
+
 def limits(layer: Layer, length: int, device: Device, times: Ways) -> dict[str, float | None]:
-    """The r_c at which clustering with sub-vectors of this length stops to pay against each dense convolution."""
+    """The r_c at which clustering with sub-vectors of this length stops to pay against each dense convolution.
+
+    Against TF32 clustering has it, too.
+    """
     parameters = replace(CLUSTERED, sub_vector_length=length)
     return {
-        name: largest_ratio(layer, parameters, device, times[name]) for name in ("direct", "best fp32", "best TF32")
+        name: largest_ratio(layer, parameters, device, times[name], tensor="TF32" in name and has_tf32(device))
+        for name in ("direct", "best fp32", "best TF32")
     }
 
 
@@ -80,9 +98,9 @@ def _layer_line(convolution: Convolution, device: Device) -> list[str]:
         convolution.describe(),
         f"{layer.multiplications / 1e9:.2f}",
         f"{(layer.x_bytes + layer.w_bytes + layer.y_bytes) / 1e6:.1f}",
-        *(_ms(times[name]) for name in ("direct", "best fp32", "best TF32", "exact")),
+        *(_ms(times[name]) for name in ("direct", "best fp32", "best TF32", "exact", "exact TF32")),
         f"{ratio}{dense}",
-        _ms(times["clustered"]),
+        *(_ms(times[name]) for name in ("clustered", "clustered TF32")),
         _speed_ups(times),
         *(" ".join(_limit(limit) for limit in limits(layer, length, device, times).values()) for length in LENGTHS),
     ]
@@ -93,7 +111,10 @@ def _ms(value: float) -> str:
 
 
 def _speed_ups(times: Ways) -> str:
-    return ", ".join(f"{times[name] / times['clustered']:.2f}" for name in ("best fp32", "best TF32"))
+    return ", ".join(
+        f"{times[rival] / times[ours]:.2f}"
+        for rival, ours in (("best fp32", "clustered"), ("best TF32", "clustered TF32"))
+    )
 
 
 def _limit(value: float | None) -> str:
@@ -124,9 +145,17 @@ def kernel_table(networks: Sequence[Network]) -> str:
     convolution = shown(networks)
     every = list(devices().values())
     lines = []
-    for kernel in reuse_kernels(convolution.layer(BATCH), CLUSTERED, convolution.ratios):
+    layer = convolution.layer(BATCH)
+    plain, rounding = (reuse_kernels(layer, CLUSTERED, convolution.ratios, tensor=tensor) for tensor in (False, True))
+    changed = [replace(after, name=f"{after.name}, TF32") for after in rounding if after not in plain]
+    for kernel in [*plain, *changed]:
         counts = [kernel.memory / 1e6, kernel.l2 / 1e6, kernel.fp32 / 1e9, kernel.double / 1e9, kernel.others / 1e9]
-        times = [f"{1e3 * kernel.seconds(device):.3f} {kernel.bound(device)}" for device in every]
+        times = [
+            f"{1e3 * kernel.seconds(device):.3f} {kernel.bound(device)}"
+            if has_tf32(device) or kernel not in changed
+            else "–"
+            for device in every
+        ]
         lines.append([kernel.name, str(kernel.launches), *(f"{count:.3g}" for count in counts), *times])
     return document.table([*_KERNELS, *(f"{device.name} ms" for device in every)], lines)
 

@@ -21,7 +21,7 @@ from drpass.passes import EXACT, OP_TYPES, Assignment, NodeKey
 FORMAT = 1
 
 #: The keys of a plan besides the tables of ``about``.
-_SETTINGS = ("format", "chains", "memo_mib", "node")
+_SETTINGS = ("format", "chains", "memo_mib", "allow_tf32", "node")
 
 #: Why a node is kept of which the plan does not say why.
 KEPT = "kept by the plan"
@@ -60,11 +60,15 @@ class NodePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """A choice for every node. ``chains`` and ``memo_bytes`` as in `rewrite`; ``about``: tables for people, by name."""
+    """A choice for every node.
+
+    ``chains``, ``memo_bytes`` and ``allow_tf32`` as in `rewrite`; ``about``: tables for people, by name.
+    """
 
     nodes: tuple[NodePlan, ...]
     chains: bool = True
     memo_bytes: int = 0
+    allow_tf32: bool = False
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -104,7 +108,8 @@ class Plan:
 
     def _table(self) -> dict[str, Any]:
         mib = self.memo_bytes / 2**20
-        settings = {"format": FORMAT, "chains": self.chains, "memo_mib": int(mib) if mib.is_integer() else mib}
+        settings: dict[str, Any] = {"format": FORMAT, "chains": self.chains}
+        settings |= {"memo_mib": int(mib) if mib.is_integer() else mib, "allow_tf32": self.allow_tf32}
         return {**settings, **plain(self.about), "node": [_node_table(node) for node in self.nodes]}
 
 
@@ -161,13 +166,14 @@ def _plan(table: dict[str, Any]) -> Plan:
     mib = _take(table, "memo_mib", float, 0.0)
     if not 0 <= mib <= LARGEST_MEMO / 2**20:
         raise DrpassError(f"memo_mib can't be {mib:g}; it must be in 0 to {LARGEST_MEMO >> 20}")
+    allow_tf32 = _take(table, "allow_tf32", bool, False)
     for key, value in table.items():
         if not isinstance(value, dict):
             raise DrpassError(
-                f"unknown key '{key}'; there are format, chains, memo_mib, [[node]], and tables for people"
+                f"unknown key '{key}'; there are format, chains, memo_mib, allow_tf32, [[node]], and tables for people"
             )
     nodes = tuple(_node(entry, number) for number, entry in enumerate(entries, 1))
-    return Plan(nodes, chains, round(mib * 2**20), plain(table))
+    return Plan(nodes, chains, round(mib * 2**20), allow_tf32, plain(table))
 
 
 def _node(entry: Any, number: int) -> NodePlan:

@@ -112,6 +112,7 @@ def rewrite(
     shapes: Mapping[str, Sequence[int]] | None = None,
     chains: bool = True,
     memo_bytes: int = 0,
+    allow_tf32: bool = False,
     plan: Plan | None = None,
 ) -> RewriteResult:
     """Replace Conv, Gemm and MatMul by DeepReuseGemm nodes that absorb what follows, and LRN by the library's own.
@@ -128,6 +129,7 @@ def rewrite(
         shapes: sizes of inputs with symbolic dimensions, by input name; used for the decisions only.
         chains: let replaced neighbours hand each other tensors in blocks of 16 channels, pools between them included.
         memo_bytes: memory in which a session keeps results of exact convolutions from call to call; pays on films.
+        allow_tf32: let all nodes round factors to TF32, for tensor cores of CUDA; the CPU computes as without.
         plan: a choice for every node; takes the place of all arguments but ``shapes``. Nodes that it does not name are
             kept, and nodes that it replaces carry what it knows about them (`drpass.replay`).
 
@@ -136,13 +138,14 @@ def rewrite(
             the plan does not fit the model.
     """
     selection = Selection(tuple(include), tuple(exclude), tuple(op_types))
-    if plan is not None and (parameters or selection != Selection() or not chains or memo_bytes):
+    if plan is not None and (parameters or selection != Selection() or not chains or memo_bytes or allow_tf32):
         raise DrpassError(
-            "a plan says everything: parameters, include, exclude, op_types, chains and memo can't be given with it"
+            "a plan says everything: parameters, include, exclude, op_types, chains, memo and allow_tf32 can't be "
+            "given with it"
         )
     if parameters is not None:
         check_parameters(parameters)
-    settings = plan or Plan((), chains, memo_bytes)
+    settings = plan or Plan((), chains, memo_bytes, allow_tf32)
     if not 0 <= settings.memo_bytes <= LARGEST_MEMO:
         raise DrpassError(f"memo_bytes can't be {settings.memo_bytes}; it must be in 0 to {LARGEST_MEMO}")
     proto, name = message_of(model)
@@ -161,6 +164,7 @@ def rewrite(
         certain=certain,
         chains=settings.chains,
         memo_bytes=settings.memo_bytes,
+        allow_tf32=settings.allow_tf32,
     )
     if plan is not None:
         require_fit(plan, done.verdicts, earlier)
@@ -173,16 +177,19 @@ def rewrite(
     result = None if model_io.is_large(working) else model_io.to_proto(working)
     if message := fault(model_io.outline(working) if result is None else result, strict=not strict_fault):
         raise AssertionError(f"the rewritten model is not valid: {message}")
-    notes = _notes(done, settings.memo_bytes, strict_fault)
+    notes = _notes(done, settings, strict_fault)
     if result is None:
         notes = (*notes, EXTERNAL)
     return RewriteResult(working, replace(report, notes=notes), result, settings)
 
 
-def _notes(done: passes.Transformed, memo_bytes: int, strict_fault: str) -> tuple[str, ...]:
+def _notes(done: passes.Transformed, settings: Plan, strict_fault: str) -> tuple[str, ...]:
     notes = []
-    if memo_bytes:
-        notes.append(f"nodes that keep results from call to call: {done.memos}, in up to {memo_bytes >> 20} MiB")
+    if settings.memo_bytes:
+        memory = f"in up to {settings.memo_bytes >> 20} MiB"
+        notes.append(f"nodes that keep results from call to call: {done.memos}, {memory}")
+    if settings.allow_tf32:
+        notes.append("on CUDA all DeepReuseGemm may round factors to TF32 (allow_tf32)")
     if done.blocked_values:
         notes.append(f"values in NCHW16c, whose shapes differ from those in the original: {done.blocked_values}")
     if done.padded_pools:

@@ -180,6 +180,7 @@ const Case kCases[] = {
     {"grid, guard", Method::grid, Scope::image, 2, 8, 1, 33, 40, 8, 0, 0.3f, 0.1f, false},
     {"grid, far from zero", Method::grid, Scope::image, 2, 8, 1, 33, 40, 4, 0, 0.3f, 0.5f, false, 1e5f},
     {"grid, blocks far from zero", Method::grid, Scope::batch, 2, 8, 1, 33, 40, 4, 0, 0.3f, 0.5f, true, 3e3f},
+    {"grid, many channels", Method::grid, Scope::image, 2, 300, 1, 5, 5, 8, 0, 1.0f, 1.0f, false},
     {"lsh", Method::lsh, Scope::image, 2, 10, 1, 21, 19, 4, 9, 0, 0.5f, false},
     {"lsh, batch", Method::lsh, Scope::batch, 3, 7, 1, 25, 23, 3, 64, 0, 0.9f, false},
     {"lsh, blocks", Method::lsh, Scope::image, 2, 20, 1, 20, 20, 8, 33, 0, 0.3f, true},

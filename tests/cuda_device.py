@@ -75,7 +75,7 @@ def build(*targets: str) -> None:
     """Builds with PTX alone and with the shared CUDA runtime, for which the emulator stands in."""
     if not (BUILD / "CMakeCache.txt").is_file():
         configure(ROOT, BUILD)
-    _run(_cmake(), "--build", BUILD, "--parallel", "2", "--target", *targets)
+    _run(cmake(), "--build", BUILD, "--parallel", "2", "--target", *targets)
 
 
 def configure(source: Path, folder: Path) -> None:
@@ -89,10 +89,11 @@ def configure(source: Path, folder: Path) -> None:
     }
     if headers := next(ROOT.glob("build/*/onnxruntime-headers/unpacked/usr/include/onnxruntime"), None):
         options["ONNXRUNTIME_INCLUDE_DIR"] = str(headers)
-    _run(_cmake(), "-S", source, "-B", folder, *(f"-D{name}={value}" for name, value in options.items()))
+    _run(cmake(), "-S", source, "-B", folder, *(f"-D{name}={value}" for name, value in options.items()))
 
 
-def _cmake() -> str:
+def cmake() -> str:
+    """The program: that of this environment, where it has one."""
     found = shutil.which("cmake", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     assert found is not None
     return found

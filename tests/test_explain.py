@@ -181,6 +181,12 @@ def test_exact_node_of_a_rewritten_model_with_all_that_it_does() -> None:
     assert "A pool (max)" in told(explain(rewritten.model, "pool"))
 
 
+def test_node_that_may_round_to_tf32_says_so_and_others_do_not() -> None:
+    plain, rounding = (rewrite(network(), parameters=EXACT, allow_tf32=allowed) for allowed in (False, True))
+    assert "allow_tf32 = 1" in told(explain(rounding.model, "first"))
+    assert "TF32" not in told(explain(plain.model, "first"))
+
+
 def test_what_was_measured_is_found_in_the_rewritten_file_or_in_its_plan() -> None:
     entry = NodePlan("first", "", "Conv", (), EXACT, "quick", {"dense_ms": 2.5, "r": [1, 2]})
     kept = NodePlan("wide", "", "Conv", (), None, "slower", {"dense_ms": 1.5})

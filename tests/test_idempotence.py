@@ -27,6 +27,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"parameters": EXACT, "chains": False},
     {"parameters": EXACT, "memo_bytes": 1 << 20},
     {"parameters": GRID},
+    {"parameters": GRID, "allow_tf32": True},
     {"parameters": LSH, "memo_bytes": 1 << 20},
     {"parameters": EXACT, "op_types": ["Conv"]},
 ]

@@ -93,6 +93,7 @@ PLANS = st.builds(
     nodes=st.lists(NODES, max_size=3, unique_by=lambda entry: entry.key).map(tuple),
     chains=st.booleans(),
     memo_bytes=st.integers(0, 1 << 36),
+    allow_tf32=st.booleans(),
     about=st.dictionaries(NAMES.map("about {}".format), TABLES, max_size=2),
 )
 
@@ -131,7 +132,7 @@ def test_edited_plan_may_leave_out_what_has_a_default(tmp_path: Path) -> None:
     )
     plan = Plan.read(tmp_path / "plan.toml")
     assert plan.assignment() == {("", "a"): ReuseParameters(step=1.0), ("", "b"): KEPT}
-    assert (plan.chains, plan.memo_bytes) == (True, 0)
+    assert (plan.chains, plan.memo_bytes, plan.allow_tf32) == (True, 0, False)
 
 
 def test_table_for_people_can_not_take_the_place_of_a_setting() -> None:
@@ -154,6 +155,7 @@ NODE = '[[node]]\nname = "conv"\nop_type = "Conv"\n'
         ("format = 1\nmemo_mib = -1", "memo_mib can't be -1; it must be in 0 to 65536"),
         ("format = 1\nmemo_mib = nan", "memo_mib can't be nan"),
         ("format = 1\nmemo_mib = 65537", "memo_mib can't be 65537"),
+        ("format = 1\nallow_tf32 = 1", "allow_tf32"),
         ("format = 1\nnode = 3", "node must be a list, not a whole number"),
         ("format = 1\nnode = [3]", "[[node]]"),
         ("format = 1\n[[nodes]]\nname = 'a'", "unknown key 'nodes'"),
@@ -231,6 +233,7 @@ REWRITES: list[dict[str, Any]] = [
     {"parameters": GRID},
     {"parameters": LSH, "chains": False},
     {"parameters": EXACT, "memo_bytes": (3 << 20) + 17},
+    {"parameters": GRID, "allow_tf32": True},
     {"parameters": EXACT, "exclude": ["norm", "second"]},
     {"parameters": GRID, "include": ["first"]},
     {"exclude": ["*"]},
@@ -307,7 +310,14 @@ def test_plan_that_replaces_what_can_not_be_replaced_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "argument",
-    [{"parameters": GRID}, {"include": ["conv"]}, {"op_types": ["Conv"]}, {"chains": False}, {"memo_bytes": 1}],
+    [
+        {"parameters": GRID},
+        {"include": ["conv"]},
+        {"op_types": ["Conv"]},
+        {"chains": False},
+        {"memo_bytes": 1},
+        {"allow_tf32": True},
+    ],
 )
 def test_plan_does_not_go_with_other_choices(argument: dict[str, Any]) -> None:
     with pytest.raises(DrpassError, match="a plan says everything"):

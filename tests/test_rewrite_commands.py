@@ -56,6 +56,21 @@ def test_chains_are_told_and_can_be_switched_off(drpass, tmp_path: Path) -> None
     assert "NCHW16c" not in out
 
 
+def test_allow_tf32_is_on_every_node_in_the_plan_and_in_the_difference(drpass, tmp_path: Path) -> None:
+    second = node("Conv", ["conv_out", "v"], ["y"], name="second")
+    original, plain, rounding = (tmp_path / name for name in ("in.onnx", "plain.onnx", "rounding.onnx"))
+    onnx.save(conv_model([second], {"v": random_array(32, 32, 3, 3)}), original)
+    drpass("rewrite", original, plain, "--method", "exact")
+    plan = tmp_path / "plan.toml"
+    _, out, _ = drpass("rewrite", original, rounding, "--method", "exact", "--allow-tf32", "--plan-out", plan)
+    assert "all DeepReuseGemm may round factors to TF32" in out
+    for entry in onnx.load(rounding).graph.node:
+        assert [attribute.i for attribute in entry.attribute if attribute.name == "allow_tf32"] == [1]
+    assert "allow_tf32 = true" in plan.read_text()
+    _, out, _ = drpass("diff", plain, rounding)
+    assert out.count("+ allow_tf32") == 2
+
+
 def test_rewrite_prints_the_report_as_json(drpass, path: Path, tmp_path: Path) -> None:
     options = ("--method", "lsh", "-L", 8, "-H", 12, "--seed", 3, "--scope", "batch", "--max-remaining-ratio", 0.25)
     options += ("--table-type", "float")

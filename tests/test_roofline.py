@@ -80,6 +80,36 @@ def test_clustered_counts_are_those_worked_out_by_hand() -> None:
     assert found["dense"].fp32 == 0
 
 
+def test_tables_bring_their_weights_once_a_block_where_they_fit_in_a_slice() -> None:
+    # 8 parts, 9 taps, one tile of columns; 64 pixels give at most 32 clusters: one tile. Weights are 16 elements of 64
+    # columns, centroids of 32 rows; the product reads 4 + 64 values for 4 · 64 multiply-adds.
+    tiles = 8 * 9
+    found = kernels(SMALL, 0.25)["table"]
+    assert found.shared == 4 * 68 / 256 * tiles * 32 * 64 * 4 + tiles * 4 * 16 * (64 + 32)
+    assert found.others == tiles * 256 * (42 + 55 + 4 * 5.5 + 69 + 83)
+    # 640 pixels with 320 clusters: ten tiles in ten blocks; a sub-vector of 16 still is one slice, one of 20 is two.
+    large = Layer(1, 40, 64, (640,), (640,), (1,), (1,), (1,))
+    one, two = (
+        reuse_kernels(large, replace(GRID, sub_vector_length=length), 0.5)[-2].others / 256 / parts / 10
+        for length, parts in ((16, 3), (20, 2))
+    )
+    assert one == pytest.approx(42 + 55 + 16 * 5.5 + 69 + 83)
+    assert two == pytest.approx(2 * 42 + 2 * 55 + 20 * 5.5 + 69 + 83)
+
+
+def test_tensor_cores_take_the_products_of_tables_and_dense_part_and_nothing_else() -> None:
+    for ratio in (0.25, [0.1, 0.9, 0.1, 1.0]):
+        plain, rounded = (reuse_kernels(SMALL, GRID, ratio, tensor=tensor) for tensor in (False, True))
+        for before, after in zip(plain, rounded, strict=True):
+            if before.name in ("table", "dense"):
+                assert (before.tensor, after.fp32) == (0, 0)
+            else:
+                assert before == after
+        # Sub-vectors of 4 elements are filled up to the 8 of an instruction.
+        assert rounded[-2].tensor == 2 * plain[-2].fp32
+    assert exact_kernels(SMALL, tensor=True)[0].tensor == exact_kernels(SMALL)[0].fp32
+
+
 def test_what_the_guard_leaves_is_dense_work() -> None:
     half = {k.name: k for k in reuse_kernels(SMALL, GRID, [0.1, 0.9, 0.1, 1.0])}
     assert half["dense"].fp32 == 2 * 2 * 128 * 64 * 80  # a tile an image; 8 channels × 9 taps fill five steps

@@ -47,25 +47,32 @@ __global__ __launch_bounds__(kFew) void moments_kernel(View v, ClusterView c) {
 
 __device__ double total(const double* s) { return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7])); }
 
-// One block a scope instance.
-__global__ __launch_bounds__(kThreads) void edge_kernel(View v, ClusterView c) {
-  const int64_t instance = blockIdx.x;
-  double* variances = c.variances + instance * v.channels;
-  const double n = static_cast<double>(static_cast<int64_t>(v.instance_images) * v.pixels);
-  for (int channel = threadIdx.x; channel < v.channels; channel += kThreads) {
-    double sum = 0, squares = 0;
-    for (int image = 0; image < v.instance_images; ++image) {
-      const double* moments = c.moments + ((instance * v.instance_images + image) * v.channels + channel) * 16;
-      sum += total(moments);
-      squares += total(moments + 8);
-    }
-    variances[channel] = (squares - sum * sum / n) / n;
+// The variance of a channel of a scope instance.
+__device__ double variance(const View& v, const ClusterView& c, int64_t instance, int channel, double n) {
+  double sum = 0, squares = 0;
+  for (int image = 0; image < v.instance_images; ++image) {
+    const double* moments = c.moments + ((instance * v.instance_images + image) * v.channels + channel) * 16;
+    sum += total(moments);
+    squares += total(moments + 8);
   }
-  __syncthreads();
-  if (threadIdx.x != 0) return;
+  return (squares - sum * sum / n) / n;
+}
+
+// One block a scope instance. One thread adds the channels up, in their order, but it does not wait for memory.
+__global__ __launch_bounds__(kThreads) void edge_kernel(View v, ClusterView c) {
+  __shared__ double variances[kThreads];
+  const int64_t instance = blockIdx.x;
+  const double n = static_cast<double>(static_cast<int64_t>(v.instance_images) * v.pixels);
   double sum = 0;
-  for (int channel = 0; channel < v.channels; ++channel) sum += variances[channel];
-  c.edges[instance] = static_cast<float>(c.step * sqrt(sum / v.channels));
+  for (int first = 0; first < v.channels; first += kThreads) {
+    const int channel = first + threadIdx.x;
+    __syncthreads();
+    if (channel < v.channels) variances[threadIdx.x] = variance(v, c, instance, channel, n);
+    __syncthreads();
+    if (threadIdx.x != 0) continue;
+    for (int i = 0; i < min(kThreads, v.channels - first); ++i) sum += variances[i];
+  }
+  if (threadIdx.x == 0) c.edges[instance] = static_cast<float>(c.step * sqrt(sum / v.channels));
 }
 
 }  // namespace

@@ -44,7 +44,6 @@ ClusterScratch::ClusterScratch(const View& v, ClusterView& c, Device device) {
   };
   if (c.method == Method::grid) {
     take(moments_, c.moments, {v.images, v.channels, 16});
-    take(variances_, c.variances, {v.scopes, v.channels});
     take(edges_, c.edges, {v.scopes});
   } else {
     take(planes_, c.planes, {c.length, kPlaneStride});

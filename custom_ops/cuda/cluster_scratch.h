@@ -25,7 +25,7 @@ class ClusterScratch {
   ClusterScratch(const View& view, ClusterView& clusters, Device device);
 
  private:
-  Scratch<double> moments_, variances_;
+  Scratch<double> moments_;
   Scratch<float> edges_, planes_, centroids_;
   Scratch<int> table_, ids_, counts_, dense_, first_pixels_, members_, dense_channels_, dense_counts_, reused_;
   Scratch<unsigned long long> keys_, sums_;

@@ -21,7 +21,6 @@ struct ClusterView {
   float step;      // grid
 
   double* moments;         // grid: [image][channel][16]
-  double* variances;       // grid: [instance][channel]
   float* edges;            // grid: [instance]: the cell edge s
   float* planes;           // lsh: [L][kPlaneStride]: coordinates of the hyperplanes
   unsigned long long* keys;  // lsh: [part][pixel]

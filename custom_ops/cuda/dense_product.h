@@ -60,29 +60,30 @@ class FusedProduct {
   float sum_[kQuads][4][4] = {};
 };
 
-// Tensor cores: factors rounded to TF32, which every float16 is already, sums in float. A warp has 32 pixels of up to 32
-// outputs, in tiles of 16 times 8.
-template <int kPixels, int kOutputs>
+// Tensor cores: factors rounded to TF32, which every float16 is already, sums in float. A warp has kHeight pixels of
+// kWidth outputs, in tiles of 16 times 8.
+template <int kPixels, int kOutputs, int kHeight = 32>
 class TensorProduct {
-  static constexpr int kWidth = kOutputs < 32 ? kOutputs : 32, kColumns = kOutputs / kWidth;
-  static constexpr int kTilesX = 2, kTilesW = kWidth / 8;
-  static_assert(kPixels / 32 * kColumns == kDenseThreads / 32, "every warp has 32 pixels");
+  static constexpr int kWidth = kPixels * kOutputs / kHeight / (kDenseThreads / 32), kColumns = kOutputs / kWidth;
+  static constexpr int kTilesX = kHeight / 16, kTilesW = kWidth / 8;
 
  public:
   static constexpr int kXPad = 8, kWPad = 8;
 
   __device__ TensorProduct() {
     const int warp = threadIdx.x / 32;
-    pixel_ = warp / kColumns * 32;
+    pixel_ = warp / kColumns * kHeight;
     output_ = warp % kColumns * kWidth;
   }
 
   __device__ static float factor(float value) { return to_tf32(value); }
 
-  __device__ void add(const float (*x)[kPixels + kXPad], const float (*w)[kOutputs + kWPad]) {
+  // Of the first `count` rows, rounded up to 8.
+  __device__ void add(const float (*x)[kPixels + kXPad], const float (*w)[kOutputs + kWPad], int count = kDepth) {
     const int row = threadIdx.x % 32 / 4, column = threadIdx.x % 4;
 #pragma unroll
     for (int depth = 0; depth < kDepth; depth += 8) {
+      if (depth >= count) break;
       float xs[kTilesX][4], ws[kTilesW][2];
 #pragma unroll
       for (int i = 0; i < kTilesX; ++i)
@@ -99,16 +100,27 @@ class TensorProduct {
     }
   }
 
-  __device__ void put(int first, int count, float (*rows)[kPixels + kXPad]) const {
-    if (output_ / count * count != first) return;
+  // Calls body(pixel, output, sums of this output and the next).
+  template <typename Body>
+  __device__ void for_each(const Body& body) const {
     const int row = threadIdx.x % 32 / 4, column = threadIdx.x % 4 * 2;
 #pragma unroll
     for (int i = 0; i < kTilesX; ++i)
 #pragma unroll
       for (int j = 0; j < kTilesW; ++j)
 #pragma unroll
-        for (int e = 0; e < 4; ++e)
-          rows[output_ - first + 8 * j + column + e % 2][pixel_ + 16 * i + row + e / 2 * 8] = sum_[i][j][e];
+        for (int half = 0; half < 2; ++half) {
+          const float sums[2] = {sum_[i][j][2 * half], sum_[i][j][2 * half + 1]};
+          body(pixel_ + 16 * i + row + half * 8, output_ + 8 * j + column, sums);
+        }
+  }
+
+  __device__ void put(int first, int count, float (*rows)[kPixels + kXPad]) const {
+    if (output_ / count * count != first) return;
+    for_each([&](int pixel, int output, const float (&sums)[2]) {
+      rows[output - first][pixel] = sums[0];
+      rows[output - first + 1][pixel] = sums[1];
+    });
   }
 
  private:

@@ -51,7 +51,8 @@ class Passes {
     p.width = width_;
     p.tables = tables_.data();
     p.units = units_;
-    launch_pass(v_, c_, p, device_.stream);
+    launch_tables(v_, c_, p, device_.stream);
+    launch_reconstruction(v_, c_, p, device_.stream);
   }
 
   const View& v_;

@@ -25,10 +25,26 @@ struct PassView {
 
 constexpr int64_t kElement = sizeof(float);  // room for an element of a table
 
+__device__ inline int64_t area_of(const View& v, const PassView& p, int instance) {
+  return static_cast<int64_t>(instance) * v.groups + p.group;
+}
+
+// Where the table of a sub-vector group begins, in bytes.
+__device__ inline int64_t table_place(const View& v, const ClusterView& c, const PassView& p, int instance, int k) {
+  const int64_t index = static_cast<int64_t>(instance - p.instance) * p.sub_groups + (k - p.k);
+  return index * c.capacity * v.taps * p.width * kElement;
+}
+
+// Whether the tables of an area are of 16 bits.
+__device__ inline bool is_narrow(const PassView& p, int64_t area) { return p.units.narrow && p.units.narrow[area]; }
+
 // Columns of a table are a multiple of this.
 int table_columns(const View& view);
 
-// Builds the tables, then adds their rows to what is in the view's sums. The last pass over sub-vector groups completes the outputs.
-void launch_pass(const View& view, const ClusterView& clusters, const PassView& pass, void* stream);
+// Builds the tables.
+void launch_tables(const View& view, const ClusterView& clusters, const PassView& pass, void* stream);
+
+// Adds rows of the tables to what is in the view's sums. The last pass over sub-vector groups completes the outputs.
+void launch_reconstruction(const View& view, const ClusterView& clusters, const PassView& pass, void* stream);
 
 }  // namespace drpass::cuda

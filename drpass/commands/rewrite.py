@@ -31,6 +31,8 @@ EXAMPLES = """
 
 `drpass rewrite upscale.onnx film.onnx --memo 1024 --memo-prefill frames/ --preprocess net.toml`
 
+`drpass rewrite model.onnx gpu.onnx --method exact --allow-tf32`
+
 `drpass rewrite model.onnx one.onnx --include conv2 --method lsh -L 8 -H 12`
 
 `drpass rewrite model.onnx fast.onnx --plan plan.toml`
@@ -107,6 +109,9 @@ def command(
     memo_prefill_limit: Annotated[
         int, typer.Option(min=1, max=1024, help="MiB by which --memo-prefill may let the file grow.")
     ] = 4,
+    allow_tf32: Annotated[
+        bool, typer.Option("--allow-tf32", help="Tensor cores of CUDA may round factors to 10 bits; nothing else may.")
+    ] = False,
     plan: Annotated[
         Path | None, typer.Option(help="A choice for every node, in a file; takes the place of the options above.")
     ] = None,
@@ -196,7 +201,7 @@ def command(
                 "--calibrate can't judge a memo, because it runs the same samples again and again, which a memo knows: "
                 "write a plan (--plan-out), set memo_mib in it, and rewrite with --plan (and --memo-prefill)"
             )
-        if clusters or include or exclude or op_types or plan or not chains:
+        if clusters or include or exclude or op_types or plan or allow_tf32 or not chains:
             raise DrpassError("--calibrate chooses everything: leave out the options that choose nodes and parameters")
         tuning = Calibration(
             budget or [], peak, metric, minutes, threads, held_out, resume, plan_out, html, device, json
@@ -213,6 +218,7 @@ def command(
         shapes=parse_shapes(shape),
         chains=chains,
         memo_bytes=memo << 20,
+        allow_tf32=allow_tf32,
         plan=Plan.read(plan) if plan else None,
     )
     done = result.plan() if plan_out else None

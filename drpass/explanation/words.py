@@ -73,7 +73,7 @@ def describe_dense(work: Work) -> str:
 
 
 def describe_surroundings(attributes: Mapping[str, Any], has_bias: bool, has_addend: bool) -> Iterator[str]:
-    """What else a DeepReuseGemm does: what it absorbed, its layouts, its memo."""
+    """What else a DeepReuseGemm does: what it absorbed, its layouts, its memo, what it may round."""
     parts = ["the bias"] * has_bias + ["an addend (a residual Add, or C of Gemm)"] * has_addend
     activation = attributes.get("activation", "none")
     parts += [f"the activation {activation}"] if activation != "none" else []
@@ -82,6 +82,8 @@ def describe_surroundings(attributes: Mapping[str, Any], has_bias: bool, has_add
     yield from describe_layout(attributes.get("x_layout", ""), attributes.get("y_layout", ""))
     if memo := attributes.get("memo_bytes", 0):
         yield f"Results of tiles are kept from call to call in up to {memo / 2**20:.3g} MiB: pays on films."
+    if attributes.get("allow_tf32", 0):
+        yield "On CUDA factors may be rounded to TF32, for tensor cores (allow_tf32 = 1); the CPU ignores it."
 
 
 def describe_layout(x: str, y: str) -> Iterator[str]:

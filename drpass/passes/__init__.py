@@ -1,4 +1,4 @@
-"""The pipeline: match, plan, replace, absorb, declare types, normalize, keep padding, layout, memo.
+"""The pipeline: match, plan, replace, absorb, declare types, normalize, keep padding, layout, memo, precision.
 
 One file a pass; each works in place.
 """
@@ -21,6 +21,7 @@ from drpass.passes.memo import keep_results
 from drpass.passes.normalize import decide_normalizations, normalize
 from drpass.passes.places import Names, label, places
 from drpass.passes.plan import EXACT, Assignment, Decision, NodeKey, Selection, Verdict, plan
+from drpass.passes.precision import let_round_to_tf32
 from drpass.passes.replace import replace
 from drpass.rules.absorbing import SHAPE
 from drpass.shape_inference import Shapes, dims_of
@@ -75,11 +76,13 @@ def transform(
     certain: Shapes | None = None,
     chains: bool = True,
     memo_bytes: int = 0,
+    allow_tf32: bool = False,
 ) -> Transformed:
     """Run the pipeline on ``model``, in place. Raises as `decide` does.
 
     ``certain`` are the shapes that hold whatever the model is run on, where ``shapes`` are those of an example;
-    ``chains`` = False leaves every tensor in the layout that it has; ``memo_bytes`` is the limit of all memos together.
+    ``chains`` = False leaves every tensor in the layout that it has; ``memo_bytes`` is the limit of all memos together;
+    ``allow_tf32`` lets all nodes round factors to TF32 on CUDA.
     """
     legacy_inputs.hide(model)
     candidates, verdicts = decide(model, shapes, selection, decision)
@@ -112,6 +115,8 @@ def transform(
             index = node.meta[_VERDICT]
             verdicts[index] = with_changes(verdicts[index], layouts=layouts)
     memos = keep_results(model, memo_bytes) if memo_bytes else 0
+    if allow_tf32:
+        let_round_to_tf32(model)
     legacy_inputs.restore(model)
     return Transformed(verdicts + chained.verdicts, chained.values, memos, padded_pools)
 

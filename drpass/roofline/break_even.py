@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from drpass.operator.spec import ReuseParameters
+from drpass.roofline.clusters import find_clusters
 from drpass.roofline.device import Device
 from drpass.roofline.kernel import milliseconds
 from drpass.roofline.layer import Layer
-from drpass.roofline.reuse import find_clusters, reuse_kernels
+from drpass.roofline.reuse import reuse_kernels
 
 _STEPS = 30
 
 
-def largest_ratio(layer: Layer, parameters: ReuseParameters, device: Device, reference_ms: float) -> float | None:
+def largest_ratio(
+    layer: Layer, parameters: ReuseParameters, device: Device, reference_ms: float, *, tensor: bool = False
+) -> float | None:
     """The largest r_c of all sub-vector groups at which clustering takes at most ``reference_ms``, by bisection.
 
-    None where it takes longer even with one cluster a group; at most what the guard lets pass, where it never does.
+    ``tensor`` as in `reuse_kernels`. None where it takes longer even with one cluster a group; at most what the guard
+    lets pass, where it never does.
     """
 
     def pays(ratio: float) -> bool:
-        return milliseconds(reuse_kernels(layer, parameters, ratio), device) <= reference_ms
+        return milliseconds(reuse_kernels(layer, parameters, ratio, tensor=tensor), device) <= reference_ms
 
     clusters = find_clusters(layer, parameters, 0.0)
     low, high = 1 / clusters.pixels, clusters.capacity / clusters.pixels

@@ -15,8 +15,10 @@ Precision = Literal["fp32", "tf32"]
 
 #: Tiles of the kernel `dense`: pixels, outputs, bytes that a warp reads in shared memory for a multiply-add (each
 #: address once: two or one times 32 pixels, and 16 outputs, of which it has all products), and instructions of a thread
-#: in a step besides those of the product and of what it brings.
+#: in a step besides those of the product and of what it brings. On tensor cores a warp has 32 pixels and up to 32
+#: outputs, and their instructions are counted among the others.
 _WIDE, _NARROW = (128, 64, 4 * (64 + 16) / (64 * 16), 155), (256, 16, 4 * (32 + 16) / (32 * 16), 196)
+_WIDE_TENSOR, _NARROW_TENSOR = (128, 64, 4 * (32 + 32) / (32 * 32), 168), (256, 16, 4 * (32 + 16) / (32 * 16), 219)
 _THREADS = 256
 #: Rows of the product that are in shared memory at a time.
 _DEPTH = 16
@@ -30,14 +32,15 @@ _TILE = 4
 _INPUT_TRANSFORM, _OUTPUT_TRANSFORM = 13, 10
 
 
-def exact_kernels(layer: Layer) -> list[Kernel]:
-    """Those of ``exact``: all images are one instance."""
-    return [dense_kernel(layer, 1, layer.group_channels)]
+def exact_kernels(layer: Layer, *, tensor: bool = False) -> list[Kernel]:
+    """Those of ``exact``: all images are one instance. ``tensor``: ``allow_tf32``, on a device that has TF32."""
+    return [dense_kernel(layer, 1, layer.group_channels, tensor=tensor)]
 
 
-def dense_kernel(layer: Layer, instances: int, channels: float) -> Kernel:
+def dense_kernel(layer: Layer, instances: int, channels: float, *, tensor: bool = False) -> Kernel:
     """`dense` on so many of a group's channels, in so many scope instances."""
-    pixels, outputs, reads, steady = _NARROW if layer.group_outputs <= 16 else _WIDE
+    wide, narrow = (_WIDE_TENSOR, _NARROW_TENSOR) if tensor else (_WIDE, _NARROW)
+    pixels, outputs, reads, steady = narrow if layer.group_outputs <= 16 else wide
     pixel_tiles = math.ceil(layer.images // instances * layer.out_pixels / pixels)
     blocks = instances * layer.group * pixel_tiles * math.ceil(layer.group_outputs / outputs)
     steps = math.ceil(layer.taps * channels / _DEPTH)
@@ -47,7 +50,8 @@ def dense_kernel(layer: Layer, instances: int, channels: float) -> Kernel:
     return Kernel(
         "dense",
         blocks=blocks if steps else 0,
-        fp32=2 * products,
+        fp32=0.0 if tensor else 2 * products,
+        tensor=2 * products if tensor else 0.0,
         others=blocks * steps * (_THREADS * steady + _BROUGHT * _DEPTH * pixels),
         # What is multiplied, and what is brought there.
         shared=reads * products + tiles,

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from drpass.operator.spec import ReuseParameters
+from drpass.roofline.clusters import THREADS, Clusters, find_clusters
 from drpass.roofline.dense import dense_kernel, exact_kernels
 from drpass.roofline.kernel import Kernel
 from drpass.roofline.layer import Layer
-from drpass.roofline.passes import Passes, table_columns
+from drpass.roofline.passes import Passes
+from drpass.roofline.tables import reconstruct_kernel, table_kernel, unit_kernels
 
-_THREADS = 256
 #: Pixels of a block of `count` and `number`.
 _CHUNK = 1024
 #: Bytes of L2 for an address that no neighbour of the warp shares, and for an atomic operation: read and written.
@@ -26,8 +26,6 @@ _SECTOR, _ATOMIC = 32, 64
 #: Words of 32 bits that a member of a cluster is added to: 24 bits begin at any bit of a word, and cross into the next
 #: from 23 of 32.
 _WORDS_ADDED = 1 + 23 / 32
-#: Reads that a loop of unknown length has on their way: nvcc unrolls it by four.
-_ON_THEIR_WAY = 4
 #: Instructions of `insert`: for a pixel with `grid` and with `lsh`; for an element that is hashed, and compared.
 _INSERTED, _INSERTED_KEY, _HASHED, _COMPARED = 340, 260, 25, 28
 #: Of `keys`, which computes so many bits at a time: for a pixel, an element and a round of bits.
@@ -38,69 +36,18 @@ _COUNTED, _NUMBERED, _SUMMED, _SUMMED_ELEMENT, _AVERAGED = 44, 68, 276, 68, 200
 _PER_WORD, _PER_MEAN = 4, 15
 
 
-@dataclass(frozen=True)
-class Clusters:
-    """What there is to cluster, as ClusterView says it.
+def reuse_kernels(
+    layer: Layer, parameters: ReuseParameters, remaining_ratios: float | Sequence[float], *, tensor: bool = False
+) -> list[Kernel]:
+    """All kernels of one call, fills of memory included, in their order; see `find_clusters`.
 
-    ``parts``: sub-vector groups of all groups and scope instances, ``kept`` of which are clustered, with ``clusters``
-    each on average; ``pixels``: of a scope instance; ``capacity``: the guard's limit.
+    ``tensor``: with ``allow_tf32``, on a device that has TF32.
     """
-
-    instances: int
-    length: int
-    sub_groups: int
-    pixels: int
-    capacity: int
-    slots: int
-    parts: int
-    kept: float
-    clusters: float
-    words: int
-
-    @property
-    def kept_share(self) -> float:
-        """Of the parts."""
-        return self.kept / self.parts
-
-    @property
-    def blocks(self) -> int:
-        """Of one pixel a thread, in one part."""
-        return math.ceil(self.pixels / _THREADS)
-
-
-def find_clusters(layer: Layer, parameters: ReuseParameters, remaining_ratios: float | Sequence[float]) -> Clusters:
-    """``remaining_ratios``: r_c of every sub-vector group of every group, or one for all; 1: computed densely."""
-    instances = 1 if parameters.scope == "batch" else layer.images
-    length = min(parameters.sub_vector_length, layer.group_channels)
-    sub_groups = math.ceil(layer.group_channels / length)
-    pixels = layer.images // instances * layer.pixels
-    capacity = math.floor(parameters.max_remaining_ratio * pixels)
-    if parameters.method == "lsh" and parameters.hash_bits < 31:
-        capacity = min(capacity, 1 << parameters.hash_bits)
-    ratios = [remaining_ratios] if isinstance(remaining_ratios, (int, float)) else list(remaining_ratios)
-    kept = [ratio for ratio in ratios if ratio < 1 and ratio * pixels <= capacity]
-    parts = instances * layer.group * sub_groups
-    return Clusters(
-        instances=instances,
-        length=length,
-        sub_groups=sub_groups,
-        pixels=pixels,
-        capacity=capacity,
-        slots=max(16, 1 << (max(2 * capacity, 1) - 1).bit_length()),
-        parts=parts,
-        kept=parts * len(kept) / len(ratios),
-        clusters=max(1.0, pixels * sum(kept) / len(kept)) if kept else 0.0,
-        words=3 if parameters.method == "grid" else 4,
-    )
-
-
-def reuse_kernels(layer: Layer, parameters: ReuseParameters, remaining_ratios: float | Sequence[float]) -> list[Kernel]:
-    """All kernels of one call, fills of memory included, in their order; see `find_clusters`."""
     if parameters.method == "exact":
-        return exact_kernels(layer)
+        return exact_kernels(layer, tensor=tensor)
     c = find_clusters(layer, parameters, remaining_ratios)
     if c.capacity == 0:
-        return exact_kernels(layer)
+        return exact_kernels(layer, tensor=tensor)
     hashing = _cell_edges(layer, c) if parameters.method == "grid" else _keys(layer, c, parameters.hash_bits)
     clustering = [
         _insert(layer, c, parameters),
@@ -110,11 +57,11 @@ def reuse_kernels(layer: Layer, parameters: ReuseParameters, remaining_ratios: f
         _mean(c),
         _list(layer, c),
     ]
-    dense = dense_kernel(layer, c.instances, layer.group_channels * (1 - c.kept_share))
+    dense = dense_kernel(layer, c.instances, layer.group_channels * (1 - c.kept_share), tensor=tensor)
     narrow = parameters.table_type == "int16"
-    units = _units(layer, c) if narrow else []
+    units = unit_kernels(layer, c) if narrow else []
     passes = Passes(layer, c.instances, c.sub_groups, c.capacity)
-    tables = [_table(layer, c, passes, narrow), _reconstruct(layer, c, passes, narrow)]
+    tables = [table_kernel(layer, c, passes, narrow, tensor=tensor), reconstruct_kernel(layer, c, passes, narrow)]
     return [_fills(layer, c, parameters), *hashing, *clustering, dense, *units, *tables]
 
 
@@ -136,15 +83,15 @@ def _cell_edges(layer: Layer, c: Clusters) -> list[Kernel]:
         l2=layer.x_bytes + moments,
         double_chain=4.0 * math.ceil(layer.pixels / 8),
     )
-    rounds = math.ceil(layer.channels / _THREADS) * (layer.images // c.instances)
+    rounds = math.ceil(layer.channels / THREADS) * (layer.images // c.instances)
     edge = Kernel(
         "edge",
         blocks=c.instances,
         double=16.0 * channels,
         memory=moments,
         l2=moments,
-        # One thread adds up the variances of all channels.
-        waits=rounds + layer.channels / _ON_THEIR_WAY,
+        # One thread adds up the variances of all channels, which are in shared memory.
+        waits=rounds,
         double_chain=16.0 * rounds + layer.channels,
     )
     return [read, edge]
@@ -162,7 +109,7 @@ def _keys(layer: Layer, c: Clusters, bits: int) -> list[Kernel]:
         memory=layer.x_bytes + 8.0 * vectors,
         l2=layer.x_bytes + 8.0 * vectors,
     )
-    return [Kernel("planes", blocks=math.ceil(c.length * 64 / _THREADS), memory=256.0 * c.length), keys]
+    return [Kernel("planes", blocks=math.ceil(c.length * 64 / THREADS), memory=256.0 * c.length), keys]
 
 
 def _insert(layer: Layer, c: Clusters, parameters: ReuseParameters) -> Kernel:
@@ -230,7 +177,7 @@ def _sum(layer: Layer, c: Clusters) -> Kernel:
 
 def _mean(c: Clusters) -> Kernel:
     values = c.kept * c.clusters * c.length
-    blocks = min(math.ceil(c.capacity * c.length / (16 * _THREADS)), math.ceil(c.clusters * c.length / _THREADS))
+    blocks = min(math.ceil(c.capacity * c.length / (16 * THREADS)), math.ceil(c.clusters * c.length / THREADS))
     bytes_ = values * (8 * c.words + 4) + 4.0 * c.kept * c.clusters
     return Kernel(
         "mean",
@@ -246,88 +193,3 @@ def _list(layer: Layer, c: Clusters) -> Kernel:
     bytes_ = 4.0 * c.instances * layer.channels
     waits = math.ceil(layer.group_channels / 32) + math.ceil(c.sub_groups / 32)
     return Kernel("list", blocks=c.instances * layer.group, memory=bytes_, l2=bytes_, waits=waits)
-
-
-def _units(layer: Layer, c: Clusters) -> list[Kernel]:
-    """A thread has one output, and goes through all channels."""
-    sums = layer.packed_bytes / layer.taps
-    tap_sums = Kernel(
-        "tap sums",
-        blocks=math.ceil(sums / 4 / _THREADS),
-        fp32=2.0 * layer.packed_bytes / 4,
-        memory=layer.packed_bytes + sums,
-        l2=layer.packed_bytes + sums,
-    )
-    rounds = math.ceil(layer.panel_outputs / _THREADS)
-    units = Kernel(
-        "units",
-        blocks=c.instances * layer.group,
-        fp32=2.0 * c.instances * sums / 4,
-        memory=sums + 8.0 * c.instances * layer.group * layer.panel_outputs,
-        l2=c.instances * sums,
-        waits=rounds * c.sub_groups * (1 + math.ceil(c.length / _ON_THEIR_WAY)),
-    )
-    return [tap_sums, units]
-
-
-#: Clusters and columns of a block of `table`, and elements of the sub-vector that it has in shared memory at a time.
-_ROWS, _COLUMNS, _SLICE = 32, 64, 16
-#: Instructions to bring a weight and a centroid there; beside a multiply-add; to store an element, rounded or not.
-_BROUGHT_WEIGHT, _BROUGHT_CENTROID, _BESIDE, _STORED_SHORT, _STORED = 43, 25, 11 / 8, 12, 8
-
-
-def _table(layer: Layer, c: Clusters, passes: Passes, narrow: bool) -> Kernel:
-    """Products of centroids and the weights of a tap. Blocks multiply whole tiles, the last rows and columns too."""
-    row_tiles = math.ceil(c.clusters / _ROWS)
-    columns = math.ceil(passes.width / _COLUMNS) * passes.output_passes  # tiles
-    tiles = c.kept * row_tiles * layer.taps * columns
-    products = tiles * _ROWS * _COLUMNS * c.length
-    elements = c.kept * c.clusters * layer.taps * passes.columns
-    written = (2.0 if narrow else 4.0) * elements
-    slices = tiles * math.ceil(c.length / _SLICE) * _SLICE
-    bringing = slices * (_COLUMNS * _BROUGHT_WEIGHT + _ROWS * _BROUGHT_CENTROID)
-    centroids = 4.0 * c.kept * c.clusters * c.length
-    return Kernel(
-        "table",
-        launches=passes.count,
-        blocks=c.kept * min(row_tiles, math.ceil(c.capacity / _ROWS), 16) * layer.taps * columns,
-        fp32=2.0 * products,
-        others=bringing + _BESIDE * products + (_STORED_SHORT if narrow else _STORED) * elements,
-        # A warp multiplies 4 rows and 64 columns.
-        shared=4.0 * (4 + _COLUMNS) / (4 * _COLUMNS) * products + 4.0 * slices * (_COLUMNS + _ROWS),
-        memory=centroids + layer.packed_bytes + written,
-        l2=4.0 * tiles * c.length * (_COLUMNS + _ROWS) + written,
-    )
-
-
-#: Output pixels of a block of `reconstruct`, and of a thread, by its columns.
-_PIXELS, _EACH = {64: 32, 16: 64}, {64: 2, 16: 1}
-#: Instructions to find the table row of a pixel for a tap (five divisions); to find the table, for a thread; and to
-#: read four elements of a row: those of 16 bits are unpacked and added, the addition of float is counted elsewhere.
-_LOOKED_UP, _TABLE_FOUND, _READ_SHORT, _READ = 185, 27, 17, 9
-
-
-def _reconstruct(layer: Layer, c: Clusters, passes: Passes, narrow: bool) -> Kernel:
-    """A table row for every output pixel, tap and sub-vector group; every pass over the groups goes through Y."""
-    unit = table_columns(layer)
-    tile = _PIXELS[unit]
-    pixels = layer.images // c.instances * layer.out_pixels
-    tiles = c.instances * layer.group * math.ceil(pixels / tile) * passes.columns // unit
-    pairs = layer.taps * c.sub_groups * c.kept_share
-    added = c.instances * layer.group * pixels * pairs * passes.columns
-    looked_up = tiles * tile * pairs
-    y = layer.y_bytes * (2 * passes.k_passes - (1 if c.kept == c.parts else 0)) if c.kept else 0.0
-    element = 2.0 if narrow else 4.0
-    return Kernel(
-        "reconstruct",
-        launches=passes.count,
-        blocks=tiles if c.kept else 0,
-        fp32=0.0 if narrow else 2.0 * added,
-        others=_LOOKED_UP * looked_up + added / 4 * (_TABLE_FOUND / _EACH[unit] + (_READ_SHORT if narrow else _READ)),
-        shared=4.0 * looked_up * 2,
-        memory=element * c.kept * c.clusters * layer.taps * passes.columns + 4.0 * c.kept * c.pixels + y,
-        l2=element * added + 4.0 * looked_up + y,
-        gathered=element * added,
-        # Blocks that run together are taken to be at the same sub-vector group.
-        gathered_from=element * c.clusters * layer.taps * passes.width,
-    )

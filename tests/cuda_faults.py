@@ -1,0 +1,177 @@
+"""Typical faults in the kernels for CUDA, for tests/cuda_mutations.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """``old`` becomes ``new`` at its only place in a file of custom_ops/cuda."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+FAULTS = [
+    Fault(
+        "dense: no barrier between steps",
+        "dense.cu",
+        "    if (more) store(v, fetched, 1 - buffer, s);\n    __syncthreads();",
+        "    if (more) store(v, fetched, 1 - buffer, s);",
+    ),
+    Fault(
+        "dense: the last step is dropped",
+        "dense.cu",
+        "(v.taps * count + kDepth - 1) / kDepth",
+        "v.taps * count / kDepth",
+    ),
+    Fault(
+        "dense: reads one column past the image",
+        "dense.cu",
+        "< static_cast<unsigned>(v.in[slot]);",
+        "<= static_cast<unsigned>(v.in[slot]);",
+    ),
+    Fault("dense: a tile has a pixel too many", "dense.cu", "index >= tile.count ||", "index > tile.count ||"),
+    Fault("dense: shared memory for a row too few", "dense.cu", "Row rows[2][kDepth];", "Row rows[2][kDepth - 1];"),
+    Fault(
+        "clusters: members counted without atomics",
+        "clusters.cu",
+        "atomicAdd(c.members + cluster, 1);",
+        "++c.members[cluster];",
+    ),
+    Fault(
+        "clusters: race on the key table",
+        "clusters.cu",
+        "if (seen < 0) seen = atomicCAS(table + slot, -1, pixel);",
+        "if (seen < 0) table[slot] = pixel;",
+    ),
+    Fault("clusters: not the first pixel", "clusters.cu", "if (pixel < seen) atomicMin(table + slot, pixel);", ""),
+    Fault("clusters: the guard lets one more pass", "clusters.cu", ">= c.capacity) give_up", "> c.capacity) give_up"),
+    Fault(
+        "clusters: a probe that does not go on", "clusters.cu", "(hash + probe) & (c.slots - 1)", "hash & (c.slots - 1)"
+    ),
+    Fault(
+        "clusters: no barrier in the scan",
+        "clusters.cu",
+        "  if (lane == 31) warps[warp] = sum;\n  __syncthreads();",
+        "  if (lane == 31) warps[warp] = sum;",
+    ),
+    Fault("clusters: sums are not begun at zero", "clusters.cu", "c.sums[cluster * words + word] = 0;", ";"),
+    Fault("clusters: the high word of a sum is lost", "clusters.cu", "if (high) atomicAdd", "if (false) atomicAdd"),
+    Fault("clusters: a list one place too far", "clusters.cu", "(1u << lane) - 1", "(2u << lane) - 1"),
+    Fault("clusters: ids begin anew in every chunk", "clusters.cu", "int id = earlier + scan", "int id = scan"),
+    Fault(
+        "cell edge: one sum after the other",
+        "cell_edge.cu",
+        "((s[0] + s[1]) + (s[2] + s[3]))",
+        "(((s[0] + s[1]) + s[2]) + s[3])",
+    ),
+    Fault("keys: zero counts as positive", "keys.cu", "dot[bit] > 0", "dot[bit] >= 0"),
+    Fault("keys: infinity is no reason for the guard", "keys.cu", ">= 0x7F800000", "> 0x7F800000"),
+    Fault(
+        "reconstruction: no barrier after the look-up",
+        "reconstruct.cu",
+        "tile.instance, next);\n    __syncthreads();",
+        "tile.instance, next);",
+    ),
+    Fault(
+        "reconstruction: the padding has a row", "reconstruct.cu", "if (row < 0) continue;", "if (row < -1) continue;"
+    ),
+    Fault(
+        "reconstruction: shared memory for a pair too few",
+        "reconstruct.cu",
+        "int rows[S::kPairs][S::kPixels];",
+        "int rows[S::kPairs - 1][S::kPixels];",
+    ),
+    Fault(
+        "reconstruction: earlier passes are forgotten", "reconstruct.cu", "p.k > 0 || c.dense_counts", "c.dense_counts"
+    ),
+    Fault(
+        "reconstruction: what is in Y is forgotten", "reconstruct.cu", "p.k > 0 || c.dense_counts[area] > 0", "p.k > 0"
+    ),
+    Fault("reconstruction: one buffer for the pairs", "reconstruct.cu", "buffer = 1 - buffer) {", "buffer = 0) {"),
+    Fault(
+        "reconstruction: pairs of the next step over those of this",
+        "reconstruct.cu",
+        "s.pairs[1 - buffer][i] = ",
+        "s.pairs[buffer][i] = ",
+    ),
+    Fault(
+        "tables: no barrier before the next slice",
+        "table.cu",
+        "      __syncthreads();\n      // Weights",
+        "      // Weights",
+    ),
+    Fault(
+        "tables: weights of the first slice for all",
+        "table.cu",
+        "length > kSlice || cluster == tile.first * kRows",
+        "begin == 0 && cluster == tile.first * kRows",
+    ),
+    Fault("tables: 16 bits that overflow", "table.cu", "kRounded ? min(max(", "false ? min(max("),
+    Fault(
+        "tables: tensor cores that nobody allowed",
+        "table.cu",
+        "v.tf32 ? table_kernel<true>",
+        "true ? table_kernel<true>",
+    ),
+    Fault(
+        "tables: tensor cores that nobody uses", "table.cu", "v.tf32 ? table_kernel<true>", "false ? table_kernel<true>"
+    ),
+    Fault("cell edge: no barrier before the sum", "cell_edge.cu", "n);\n    __syncthreads();", "n);"),
+    Fault(
+        "cell edge: no barrier after the sum",
+        "cell_edge.cu",
+        "    __syncthreads();\n    if (channel <",
+        "    if (channel <",
+    ),
+    Fault("units: too fine by a factor", "units.cu", "16 / v.taps : 1", "1 : 1"),
+    Fault(
+        "scratch: too short for the sums",
+        "cluster_scratch.cu",
+        "c.capacity, c.length, c.words}",
+        "c.capacity, c.length}",
+    ),
+    Fault("scratch: the table is not cleared", "cluster_scratch.cu", "fill_all(table_, 0xFF);", ""),
+    Fault(
+        "half: four weights read from two",
+        "element.h",
+        "make_float4(low.x, low.y, high.x, high.y)",
+        "make_float4(low.x, low.y, low.x, low.y)",
+    ),
+    Fault("half: no room for sums of float", "engine.cu", "  if (v.half) {", "  if (false) {"),
+    Fault("half: rounded towards zero", "element.h", "__float2half_rn", "__float2half_rz"),
+    Fault("tensor cores: factors are cut off, not rounded", "tensor_cores.h", "(bits + 0x1000)", "(bits)"),
+    Fault(
+        "tensor cores: rows and columns of B change places",
+        "dense_product.h",
+        "w[depth + column + 4 * e][output_ + 8 * j + row]",
+        "w[depth + row][output_ + 8 * j + column + 4 * e]",
+    ),
+    Fault(
+        "tensor cores: the lower half of a tile is put over the upper",
+        "dense_product.h",
+        "+ row + half * 8,",
+        "+ row,",
+    ),
+    Fault(
+        "launch: waits",
+        "launch.h",
+        "  if (blocks == 0) return;",
+        "  if (blocks == 0 || cudaStreamSynchronize(static_cast<cudaStream_t>(stream)) != cudaSuccess) return;",
+    ),
+    Fault(
+        "launch: the default stream",
+        "launch.h",
+        "<cudaStream_t>(stream))",
+        "<cudaStream_t>(stream ? nullptr : stream))",
+    ),
+    Fault("launch: errors pass unseen", "launch.h", "if (error == cudaSuccess) return;", "return;"),
+    Fault(
+        "pool: a window past the image", "pool.cu", "min(start_y + v.rows.kernel, v.rows.in)", "start_y + v.rows.kernel"
+    ),
+    Fault("lrn: a window one channel short", "lrn.cu", "min(c + v.after,", "min(c + v.after - 1,"),
+]
