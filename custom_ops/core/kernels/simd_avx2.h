@@ -11,6 +11,7 @@ namespace avx2 {
 constexpr const char* kName = "avx2";
 constexpr int kLanes = 8;
 constexpr int kRegisters = 16;
+constexpr bool kPlainArrays = false;
 using F = __m256;
 using I = __m256i;
 

@@ -11,6 +11,7 @@ namespace avx512 {
 constexpr const char* kName = "avx512";
 constexpr int kLanes = 16;
 constexpr int kRegisters = 32;
+constexpr bool kPlainArrays = false;
 using F = __m512;
 using I = __m512i;
 

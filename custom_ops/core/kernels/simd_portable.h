@@ -11,6 +11,7 @@ namespace portable {
 constexpr const char* kName = "portable";
 constexpr int kLanes = 8;
 constexpr int kRegisters = 16;
+constexpr bool kPlainArrays = true;
 struct F {
   float v[kLanes];
 };

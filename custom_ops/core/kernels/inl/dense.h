@@ -44,8 +44,13 @@ static void dense_micro(const DenseBlock& b, int64_t row, int64_t panel) {
       for (int64_t c = 0; c < end; ++c) step(x + c);
     }
   } else {
-    const int32_t* line = b.lines;
-    for (int64_t left = b.depth; left > 0; --left) step(x + *line++);
+    // Lines the same distance apart in one loop, where that is what lets the compiler vectorise `step`.
+    for (int64_t k = 0, end; k < b.depth; k = end) {
+      const int64_t stride = k + 1 < b.depth ? b.lines[k + 1] - b.lines[k] : 0;
+      for (end = k + 1; kPlainArrays && end < b.depth && b.lines[end] - b.lines[end - 1] == stride;) ++end;
+      const float* values = x + b.lines[k];
+      for (int64_t i = k; i < end; ++i, values += stride) step(values);
+    }
   }
   if (b.finish) return finish_rows<kPanels, kRows>(*b.finish, sum, row, panel);
   DRPASS_UNROLL for (int r = 0; r < kRows; ++r)
