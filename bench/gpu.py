@@ -31,8 +31,9 @@ from drpass.roofline import devices
 _MEASURED = ("layer", "batch", "input", "Conv ms", "exact ms", "clustered ms", "speed-up [quartiles]")
 _EXPLAINED = (
     f"Batch {roofline_table.BATCH}, milliseconds as predicted. direct, best fp32, best TF32: perfect dense "
-    f"convolutions (best: of direct and Winograd). clustered: {CLUSTERED.describe()} at the r_c given. r_c limit: up "
-    f"to which clustering pays against direct, best fp32 and best TF32; – means that it never does."
+    f"convolutions (best: of direct and Winograd). exact, clustered: these kernels, TF32: with allow_tf32. clustered: "
+    f"{CLUSTERED.describe()} at the r_c given. speed-up: of clustered over best fp32, and of clustered TF32 over best "
+    f"TF32. r_c limit: up to which clustering pays against direct, best fp32 and best TF32; – means that it never does."
 )
 
 

@@ -130,7 +130,7 @@ def measure(row: Row, workshop: Workshop, effort: Effort) -> Measured:
     report = compare(subject.data, threads=effort.threads, runs=row.runs, warmup=0 if film else 2)
     if film:
         report = replace(report, timings=[timing.after(_FIRST_FRAMES) for timing in report.timings])
-    runs = max(3, row.runs // 3)
+    runs = max(3, row.runs // (6 if film else 3))
     # No input comes twice, or a memo would know it.
     noise = compare(scenes.noise_like(subject.data, 1 + runs), runs=runs, warmup=1).timings[0].ratio
     feeds = [batch.feeds for batch in itertools.islice(subject.data.batches(), _TIMED_BATCHES)]
