@@ -3,6 +3,7 @@
     python bench/gpu.py                          print the tables (batch 16, and networks at 1, 16 and 128)
     python bench/gpu.py --json                   every layer, batch, GPU and kernel
     python bench/gpu.py --out docs/cuda.md       replace the section `roofline` of the document
+    python bench/gpu.py --layers docs/cuda_layers.md   write every layer at batch 1, 16 and 128 to that document
     python bench/gpu.py --measure cuda           also time every layer; without a GPU that is an error
 
 Exit status: 0 done, 2 bad input or no such provider.
@@ -22,6 +23,7 @@ import document
 import gpu_measure
 import roofline_table
 from convolutions import CLUSTERED, Convolution, Network, distinct, load_networks
+from roofline_table import BATCHES
 
 from drpass import console
 from drpass.errors import DrpassError
@@ -46,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="few runs: to try out, not to report")
     parser.add_argument("--json", action="store_true", help="print JSON with the counts of all kernels")
     parser.add_argument("--out", type=Path, help="Markdown file whose sections are replaced")
+    parser.add_argument("--layers", type=Path, help="Markdown file for all layers at all batches")
     try:
         _run(parser.parse_args(arguments))
     except DrpassError as error:
@@ -72,6 +75,8 @@ def _run(options: argparse.Namespace) -> None:
     print("\n\n".join(sections.values()))
     if options.out:
         document.write_sections(options.out, sections)
+    if options.layers:
+        document.write_sections(options.layers, {f"batch {batch}": at_batch(networks, batch) for batch in BATCHES})
 
 
 def predicted(networks: list[Network]) -> str:
@@ -83,6 +88,14 @@ def predicted(networks: list[Network]) -> str:
     layer = roofline_table.shown(networks).describe()
     parts += [f"**The kernels** for {layer}, batch {roofline_table.BATCH}, and what limits them"]
     return "\n\n".join([*parts, roofline_table.kernel_table(networks)])
+
+
+def at_batch(networks: list[Network], batch: int) -> str:
+    """What every kernel moves and computes for every layer, and what every GPU is predicted to take, as Markdown."""
+    parts = [f"## Batch {batch}", roofline_table.counts_table(networks, batch)]
+    for device in devices().values():
+        parts += [f"**{device.name}**, ms", roofline_table.device_table(networks, device, batch)]
+    return "\n\n".join(parts)
 
 
 def _measure_all(

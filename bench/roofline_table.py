@@ -85,13 +85,13 @@ def limits(layer: Layer, length: int, device: Device, times: Ways) -> dict[str, 
     }
 
 
-def device_table(networks: Sequence[Network], device: Device) -> str:
+def device_table(networks: Sequence[Network], device: Device, batch: int = BATCH) -> str:
     """A line for every distinct layer."""
-    return document.table(_LAYERS, [_layer_line(entry, device) for entry in distinct(list(networks))])
+    return document.table(_LAYERS, [_layer_line(entry, device, batch) for entry in distinct(list(networks))])
 
 
-def _layer_line(convolution: Convolution, device: Device) -> list[str]:
-    layer, times = convolution.layer(BATCH), ways(convolution, BATCH, device)
+def _layer_line(convolution: Convolution, device: Device, batch: int) -> list[str]:
+    layer, times = convolution.layer(batch), ways(convolution, batch, device)
     ratio = "0.1 assumed" if convolution.remaining_ratio is None else f"{convolution.remaining_ratio:.3f}"
     dense = f" ({convolution.dense:.0%})" if convolution.dense else ""
     return [
@@ -158,6 +158,18 @@ def kernel_table(networks: Sequence[Network]) -> str:
         ]
         lines.append([kernel.name, str(kernel.launches), *(f"{count:.3g}" for count in counts), *times])
     return document.table([*_KERNELS, *(f"{device.name} ms" for device in every)], lines)
+
+
+def counts_table(networks: Sequence[Network], batch: int) -> str:
+    """Megabytes from and to memory, and 10^9 operations, of every kernel for every distinct layer."""
+    lines, names = [], []
+    for convolution in distinct(list(networks)):
+        layer = convolution.layer(batch)
+        kernels = [*exact_kernels(layer), *reuse_kernels(layer, CLUSTERED, convolution.ratios)]
+        names = ["exact", *(kernel.name for kernel in kernels[1:])]
+        counts = [(kernel.memory / 1e6, (kernel.fp32 + kernel.double + kernel.others) / 1e9) for kernel in kernels]
+        lines.append([convolution.describe(), *(f"{memory:.3g}, {work:.3g}" for memory, work in counts)])
+    return document.table(["layer", *(f"{name} MB, G" for name in names)], lines)
 
 
 def to_dict(networks: Sequence[Network], advance: Callable[[], Any] = lambda: None) -> list[dict[str, Any]]:

@@ -238,6 +238,20 @@ def test_json_has_every_batch_device_and_kernel(tmp_path: Path, capsys: pytest.C
     assert {kernel["name"] for kernel in found[0]["kernels"]} >= {"insert", "table", "reconstruct"}
 
 
+def test_layers_are_written_at_every_batch_with_the_counts_of_the_kernels(tmp_path: Path) -> None:
+    path = tmp_path / "layers.md"
+    path.write_text("# Kept\n")
+    assert gpu.main(["--layers", str(path)]) == 0
+    text = path.read_text()
+    assert text.startswith("# Kept\n")
+    counts = [line for line in text.splitlines() if line.startswith("| 256→256, 3×3, 56²")]
+    assert len(counts) == 3 * (1 + len(devices()))
+    memory, operations = counts[0].split("|")[2].split(",")
+    layer = Layer(1, 256, 256, (56, 56), (56, 56), (3, 3), (1, 1), (1, 1))
+    assert float(memory) >= 0.99 * (layer.x_bytes + layer.w_bytes + layer.y_bytes) / 1e6  # three digits
+    assert float(operations) >= layer.multiplications / 1e9
+
+
 def test_measuring_writes_predicted_and_measured_sections(tmp_path: Path) -> None:
     path, out = tmp_path / "n.toml", tmp_path / "out.md"
     path.write_text(NETWORKS)
