@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import command
 import document
 import gpu_measure
 import roofline_table
@@ -41,7 +42,7 @@ _EXPLAINED = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Predict, measure if asked to, print, and write the document if asked to."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = command.parser_of(__doc__)
     parser.add_argument("--networks", type=Path, default=Path(__file__).with_name("networks.toml"))
     parser.add_argument("--measure", choices=("cuda", "cpu"), help="also time every layer on this provider")
     parser.add_argument("--batches", default="1,16,128", help="of what is measured, with commas between them")
@@ -49,12 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON with the counts of all kernels")
     parser.add_argument("--out", type=Path, help="Markdown file whose sections are replaced")
     parser.add_argument("--layers", type=Path, help="Markdown file for all layers at all batches")
-    try:
-        _run(parser.parse_args(arguments))
-    except DrpassError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+    options = parser.parse_args(arguments)
+    return command.finish(lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -72,9 +69,7 @@ def _run(options: argparse.Namespace) -> None:
         rows = [line for layer, batch, found in measured for line in gpu_measure.lines(layer, batch, found)]
         conditions = document.conditions("bench/gpu.py", None)
         sections["gpu"] = f"{conditions}; {_device(options.measure)}\n\n{document.table(_MEASURED, rows)}"
-    print("\n\n".join(sections.values()))
-    if options.out:
-        document.write_sections(options.out, sections)
+    command.publish(sections, options.out)
     if options.layers:
         document.write_sections(options.layers, {f"batch {batch}": at_batch(networks, batch) for batch in BATCHES})
 
@@ -101,10 +96,7 @@ def at_batch(networks: list[Network], batch: int) -> str:
 def _measure_all(
     networks: list[Network], options: argparse.Namespace
 ) -> list[tuple[Convolution, int, list[gpu_measure.Measured]]]:
-    try:
-        batches = [int(text) for text in options.batches.split(",")]
-    except ValueError as error:
-        raise DrpassError(f"--batches must be whole numbers with commas between them: {options.batches!r}") from error
+    batches = command.whole_numbers("--batches", options.batches)
     if min(batches) < 1:
         raise DrpassError(f"--batches must be 1 or more: {options.batches!r}")
     effort = gpu_measure.Effort(2, 2) if options.quick else gpu_measure.Effort()

@@ -10,18 +10,18 @@ thread. Needs DRPASS_DATA and DRPASS_MODELS.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import command
 import document
 import layer
 import numpy as np
 import onnx
 from candidates import Candidate, Vectors, candidates
-from measure import REPOSITORY, Workshop, labelled
+from measure import Workshop, labelled
 from numpy.lib.stride_tricks import sliding_window_view
 from onnx import numpy_helper
 from rows import Row, load_rows
@@ -35,7 +35,7 @@ from drpass.rewriting import rewrite
 #: 64 outputs of 16 bits there (`make bench-stages`).
 MULTIPLY_ADDS, ROW_CYCLES = 16.0, 9.0
 
-#: Row of rows.toml, node, pictures at batch 1 (CifarNet's are small).
+#: Row of rows.toml, and node.
 LAYERS = (
     ("cifarnet-1", "*conv2*"),
     ("vgg16-1", "conv1_1"),
@@ -52,7 +52,6 @@ class Problem:
     """A stride-1 convolution: ``inputs`` [P, C] and ``others`` [P', C] are pixels in units of σ, in NHWC order of
     ``shape`` [N, H, W], padded; ``weights`` [taps, C, M], taps in the order of ``shifts`` (rows, columns)."""
 
-    title: str
     shape: tuple[int, int, int]
     inputs: Vectors
     others: Vectors
@@ -88,23 +87,19 @@ class Outcome:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write the document if asked to."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = command.parser_of(__doc__)
     parser.add_argument("--error", type=float, default=0.02, help="what a layer's output may be off by, relative")
     parser.add_argument("--batch", default="1,8", help="pictures that share clusters, with commas between them")
-    parser.add_argument("--layers", default="*", help="of these nodes alone: a pattern")
-    parser.add_argument("--work", type=Path, default=REPOSITORY / "build" / "table", help="folder for the models")
-    parser.add_argument("--out", type=Path, help="Markdown file whose section is replaced")
+    parser.add_argument("--layers", default="*", help="of this node alone, as it is called in LAYERS")
+    command.add_places(parser)
     options = parser.parse_args(arguments)
-    try:
-        batches = [int(count) for count in options.batch.split(",")]
+
+    def measure() -> None:
+        batches = command.whole_numbers("--batch", options.batch)
         text = report(Workshop(options.work), batches, options.error, options.layers)
-        print(text)
-        if options.out:
-            document.write_sections(options.out, {"hashes": text})
-    except (DrpassError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+        command.publish({"hashes": text}, options.out)
+
+    return command.finish(measure)
 
 
 def report(workshop: Workshop, batches: Sequence[int], limit: float, pattern: str) -> str:
@@ -176,7 +171,7 @@ def problem(node: onnx.NodeProto, cut: onnx.ModelProto, shown: Vectors, others: 
     else:
         shaped, shifts = taps.reshape(kh * kw, c, m), [(y, x) for y in range(kh) for x in range(kw)]
     flat = [part.reshape(-1, part.shape[-1]) for part in (image, pixels(others))]
-    return Problem(node.name, image.shape[:3], flat[0], flat[1], shaped, tuple(shifts))
+    return Problem(image.shape[:3], flat[0], flat[1], shaped, tuple(shifts))
 
 
 def coarsest(one: Problem, candidate: Candidate, limit: float) -> Outcome | None:

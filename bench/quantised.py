@@ -9,24 +9,23 @@ Exit status: 0 measured, 2 bad input.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import command
 import document
 import numpy as np
 import numpy.typing as npt
 import onnx
-from measure import REPOSITORY, Workshop, labelled
+from measure import Workshop, labelled
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from rows import Row, load_rows
 
 from drpass.benchmark import bench, this_machine
 from drpass.data import Data
-from drpass.errors import DrpassError
 from drpass.execution import open_session, run
 from drpass.tensors import Feeds
 
@@ -55,13 +54,14 @@ class _Pictures(CalibrationDataReader):  # type: ignore[misc]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write the document if asked to."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = command.parser_of(__doc__)
     parser.add_argument("--threads", default="1", help="of an operator, with commas between them")
     parser.add_argument("--pictures", type=int, default=8, help="whose sub-vectors are counted")
-    parser.add_argument("--work", type=Path, default=REPOSITORY / "build" / "table", help="folder for the models")
-    parser.add_argument("--out", type=Path, help="Markdown file whose sections are replaced")
+    command.add_places(parser, "Markdown file whose sections are replaced")
     options = parser.parse_args(arguments)
-    try:
+
+    def measure() -> None:
+        threads = command.whole_numbers("--threads", options.threads)
         speed: list[list[str]] = []
         equal: list[list[str]] = []
         for row in load_rows(Path(__file__).with_name("rows.toml"), _ROWS):
@@ -71,17 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             data = labelled(row, original, 1, _CALIBRATION_PICTURES + options.pictures)
             quantised = _quantise(original, data, options.work)
             exact = workshop.rewritten(original, row.rewrite)
-            threads = [int(count) for count in options.threads.split(",")]
             speed += _speed_lines(row, original, quantised, exact, data.first(options.pictures), threads)
             equal += _equal_lines(row, quantised, data)
-        sections = {"speed": _section(_SPEED, speed), "equal": document.table(_EQUAL, equal)}
-        print("\n\n".join(sections.values()))
-        if options.out:
-            document.write_sections(options.out, sections)
-    except (DrpassError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+        command.publish({"speed": _section(_SPEED, speed), "equal": document.table(_EQUAL, equal)}, options.out)
+
+    return command.finish(measure)
 
 
 def _section(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import command
 import document
 import gpu_measure
 from convolutions import CLUSTERED, Convolution, Network, load_networks
@@ -59,16 +60,12 @@ def measure(network: Network, convolution: Convolution, step: float = CLUSTERED.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = command.parser_of(__doc__)
     parser.add_argument("network", nargs="*", help="names of the file; without: all that have a model")
     parser.add_argument("--networks", type=Path, default=Path(__file__).with_name("networks.toml"))
     parser.add_argument("--json", action="store_true", help="print JSON")
-    try:
-        _run(parser.parse_args(arguments))
-    except DrpassError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+    options = parser.parse_args(arguments)
+    return command.finish(lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> None:

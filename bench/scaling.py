@@ -8,13 +8,13 @@ weights and real activations, of which the first channels are taken. Needs DRPAS
 
 from __future__ import annotations
 
-import argparse
 import functools
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import command
 import document
 import layer
 import numpy as np
@@ -26,7 +26,6 @@ from rows import Row, load_rows
 
 from drpass.benchmark import Timing, bench, this_machine
 from drpass.data import Batch, Data, Preprocess
-from drpass.errors import DrpassError
 from drpass.execution import Model, open_session
 from drpass.operator.spec import ReuseParameters
 from drpass.rewriting import rewrite
@@ -58,22 +57,18 @@ class Case:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write the document if asked to."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = command.parser_of(__doc__)
     parser.add_argument("--quick", action="store_true", help="the smallest two sizes: to try out, not to report")
     parser.add_argument("--threads", default="1,2", help="threads of an operator, with commas between them")
-    parser.add_argument("--work", type=Path, default=REPOSITORY / "build" / "table", help="folder for the models")
-    parser.add_argument("--out", type=Path, help="Markdown file whose section is replaced")
+    command.add_places(parser)
     options = parser.parse_args(arguments)
-    try:
-        threads = [int(count) for count in options.threads.split(",")]
+
+    def measure() -> None:
+        threads = command.whole_numbers("--threads", options.threads)
         text = report(cases(Workshop(options.work), 2 if options.quick else None), threads)
-        print(text)
-        if options.out:
-            document.write_sections(options.out, {"scaling": text})
-    except (DrpassError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+        command.publish({"scaling": text}, options.out)
+
+    return command.finish(measure)
 
 
 def cases(workshop: Workshop, count: int | None) -> Iterator[Case]:

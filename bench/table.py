@@ -17,8 +17,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import command
 import document
-from measure import REPOSITORY, Effort, Measured, Workshop, measure
+from measure import Effort, Measured, Workshop, measure
 from rows import Row, load_rows
 
 from drpass.errors import DrpassError
@@ -33,22 +34,16 @@ _QUALITY = ("input", "loss [95 % interval]", "limit", "on noise", "≥ 0.95", "p
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write the document if asked to."""
     options = _options(arguments)
-    try:
-        _run(options)
-    except DrpassError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+    return command.finish(lambda: _run(options))
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = command.parser_of(__doc__)
     parser.add_argument("--quick", action="store_true", help="few runs and pictures: to try out, not to report")
     parser.add_argument("--rows", default="", help="only these rows, with commas between them")
     parser.add_argument("--threads", default="1,2", help="threads of an operator, with commas between them")
     parser.add_argument("--rows-file", type=Path, default=Path(__file__).with_name("rows.toml"))
-    parser.add_argument("--work", type=Path, default=REPOSITORY / "build" / "table", help="folder for the models")
-    parser.add_argument("--out", type=Path, help="Markdown file whose measured section is replaced")
+    command.add_places(parser, "Markdown file whose measured section is replaced")
     parser.add_argument("--section", default="table", help="name of that section")
     return parser.parse_args(arguments)
 
@@ -56,15 +51,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> None:
     if options.out and (options.quick or options.rows):
         raise DrpassError("--out takes the whole table only: leave out --quick and --rows")
-    try:
-        threads = tuple(int(count) for count in options.threads.split(","))
-    except ValueError as error:
-        raise DrpassError(f"--threads must be whole numbers with commas between them: {options.threads!r}") from error
-    rows = load_rows(options.rows_file, [name for name in options.rows.split(",") if name])
+    threads = tuple(command.whole_numbers("--threads", options.threads))
+    rows = load_rows(options.rows_file, command.names(options.rows))
     text = report(*measure_all(rows, Workshop(options.work), Effort(threads, options.quick)))
-    print(text)
-    if options.out:
-        document.write_sections(options.out, {options.section: text})
+    command.publish({options.section: text}, options.out)
 
 
 def measure_all(

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import command
 import document
 from measure import REPOSITORY, Workshop
 from rows import Row, load_rows
@@ -22,7 +23,6 @@ from rows import Row, load_rows
 from drpass.benchmark import bench, this_machine
 from drpass.data import Preprocess, open_split
 from drpass.data.split import Split
-from drpass.errors import DrpassError
 from drpass.execution import open_session
 from drpass.tensors import input_specs
 from drpass.tune import Budget, Tuned, Tuning
@@ -44,17 +44,17 @@ _CROP = 256
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Tune, print, and write the document if asked to."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = command.parser_of(__doc__)
     parser.add_argument("--rows", default="cifarnet-100,cifarnet-1,vgg16-1,squeezenet-1,waifu2x-sheets")
     parser.add_argument("--seeds", default="0,1,2", help="of the parts of the data, with commas between them")
     parser.add_argument("--minutes", type=float, default=3.0, help="of one run of the tuner")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--work", type=Path, default=REPOSITORY / "build" / "table", help="folder for the models")
-    parser.add_argument("--out", type=Path, help="Markdown file whose section is replaced")
+    command.add_places(parser)
     options = parser.parse_args(arguments)
-    try:
-        rows = load_rows(Path(__file__).with_name("rows.toml"), options.rows.split(","))
-        seeds = [int(seed) for seed in options.seeds.split(",")]
+
+    def tune() -> int:
+        rows = load_rows(Path(__file__).with_name("rows.toml"), command.names(options.rows))
+        seeds = command.whole_numbers("--seeds", options.seeds)
         lines, kept = [], True
         for row in rows:
             for seed in seeds:
@@ -62,14 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"  {'; '.join(line)}", file=sys.stderr, flush=True)
                 lines.append(line)
                 kept = kept and good
-        text = _report(lines)
-        print(text)
-        if options.out:
-            document.write_sections(options.out, {"tuning": text})
-    except (DrpassError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0 if kept else 1
+        command.publish({"tuning": _report(lines)}, options.out)
+        return 0 if kept else 1
+
+    return command.finish(tune)
 
 
 def _measure(row: Row, seed: int, options: argparse.Namespace) -> tuple[list[str], bool]:

@@ -9,7 +9,6 @@ Exit status: 0 measured, 2 bad input.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import command
 import document
 import numpy as np
 from measure import REPOSITORY
@@ -58,27 +58,23 @@ class Row:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write the document if asked to."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = command.parser_of(__doc__)
     parser.add_argument("--rows", default="", help="only these, with commas between them")
     parser.add_argument("--threads", default="1,2", help="of an operator, with commas between them")
     parser.add_argument("--runs", type=int, default=20, help="timed pairs")
-    parser.add_argument("--work", type=Path, default=REPOSITORY / "build" / "table", help="folder for the models")
-    parser.add_argument("--out", type=Path, help="Markdown file whose section 'zoo' is replaced")
+    command.add_places(parser, "Markdown file whose section 'zoo' is replaced")
     options = parser.parse_args(arguments)
-    try:
-        threads = [int(count) for count in options.threads.split(",")]
+
+    def measure() -> None:
+        threads = command.whole_numbers("--threads", options.threads)
         lines: list[list[str]] = []
-        for name, row in _rows([name for name in options.rows.split(",") if name]).items():
+        for name, row in _rows(command.names(options.rows)).items():
             print(f"{name} ...", file=sys.stderr, flush=True)
             lines += _measured(row, _exported(name, row, options.work), threads, options.runs)
         text = f"{document.conditions('bench/zoo_speed.py', this_machine())}\n\n{document.table(_HEADINGS, lines)}"
-        print(text)
-        if options.out:
-            document.write_sections(options.out, {"zoo": text})
-    except (DrpassError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+        command.publish({"zoo": text}, options.out)
+
+    return command.finish(measure)
 
 
 def _rows(wanted: Sequence[str]) -> dict[str, Row]:
