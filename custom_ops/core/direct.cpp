@@ -7,8 +7,6 @@
 namespace drpass {
 namespace {
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // How the product is cut: into `step` tiles and `panels` panels a task.
 struct Cut {
   int64_t step, panels;

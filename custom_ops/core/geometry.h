@@ -11,6 +11,8 @@
 
 namespace drpass {
 
+inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 // Every form is a convolution over three spatial axes (leading ones are 1); the matrix form is a 1x1x1 convolution
 // whose pixels are the rows. Element (image i, channel c, pixel p) of X is x[i * x_image + x_offset(c) + p * x_pixel].
 struct Geometry {

@@ -16,8 +16,6 @@ constexpr int64_t kShortest = 8;
 // Longer rows are cut: a multiple of kTile.
 constexpr int64_t kLongest = 5 * kTile;
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // Elements between the first and the last tap along an axis.
 int64_t reach(const Geometry& g, int slot) { return (g.kernel[slot] - 1) * g.dilation[slot]; }
 

@@ -27,8 +27,6 @@ constexpr int64_t kPartsToSpread = 4;
 // Tiles whose inputs are transformed in one task.
 constexpr int64_t kInputTiles = 8;
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 int64_t tiles_of(const Geometry& g, const WinogradForm& form) {
   return divide_up(g.out[1], form.tile()) * divide_up(g.out[2], form.tile());
 }

@@ -9,6 +9,8 @@
 #include <string>
 #include <type_traits>
 
+#include "core/geometry.h"
+
 namespace drpass::cuda {
 
 inline void check(cudaError_t error, const char* what) {
@@ -28,7 +30,5 @@ void launch(const char* name, void (*kernel)(Arguments...), int64_t blocks, int 
                          dim3(static_cast<unsigned>(threads)), arguments, 0, static_cast<cudaStream_t>(stream)),
         name);
 }
-
-inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace drpass::cuda
