@@ -18,12 +18,13 @@ from drpass import model_io, runtime
 from drpass.data import DataSource, as_data
 from drpass.errors import DrpassError
 from drpass.execution import Model, open_session, run
-from drpass.operator.spec import DOMAIN, OP_TYPE, ReuseParameters
+from drpass.operator.spec import OP_TYPE, ReuseParameters
+from drpass.passes.places import is_reuse
 from drpass.profile import kernel_times, named, original_names, time_of
 from drpass.tensors import Feeds, input_specs
 
 #: As the library calls them (custom_ops/core/stages.h, which says what belongs to each).
-STAGES = ("hash", "cluster", "gemm", "reconstruct", "transform", "memo", "epilogue", "rest")
+STAGES = ("hash", "cluster", "list", "gemm", "reconstruct", "transform", "memo", "epilogue", "rest")
 
 #: One entry a node; see `collected`.
 Reading = list[dict[str, Any]]
@@ -97,7 +98,7 @@ def measure_stages(
     if runtime.kernel_set() == "reference":
         raise DrpassError(f"the scalar reference has no stages; unset {runtime.KERNEL_VARIABLE}")
     before, after = named(_proto(original)), named(_proto(rewritten))
-    nodes = {node.name: node for graph in model_io.graphs_of(after) for node in graph.node if _is_reuse(node)}
+    nodes = {node.name: node for graph in model_io.graphs_of(after) for node in graph.node if is_reuse(node)}
     feeds = _feeds(after, data, runs)
     readings = _collect(after, feeds, threads)
     ran = dict.fromkeys(entry["node"] for entry in readings[-1])
@@ -117,10 +118,6 @@ def _proto(model: Model) -> onnx.ModelProto:
     if isinstance(model, ir.Model):
         return model_io.to_proto(model)
     return model if isinstance(model, onnx.ModelProto) else model_io.load_proto(model)
-
-
-def _is_reuse(node: onnx.NodeProto) -> bool:
-    return bool(node.domain == DOMAIN and node.op_type == OP_TYPE)
 
 
 def _feeds(model: onnx.ModelProto, data: DataSource, runs: int) -> list[Feeds]:

@@ -89,16 +89,26 @@ def one_hot(labels: Labels) -> npt.NDArray[np.float32]:
 
 
 class ShiftedBatches(keras.utils.PyDataset):
-    """Shuffled batches of mirrored images, shifted by up to ``shift`` pixels; the same seed gives the same batches."""
+    """Shuffled batches of mirrored images, shifted by up to ``shift`` pixels; the same seed gives the same batches.
+
+    With ``hole``, a square of so many pixels somewhere in every image is set to the data's mean, so that no single part
+    of an object is enough (cutout, DeVries and Taylor 2017).
+    """
 
     def __init__(
-        self, images: Images, labels: Labels, preprocess: Preprocess, shift: int, options: argparse.Namespace
+        self,
+        images: Images,
+        labels: Labels,
+        preprocess: Preprocess,
+        shift: int,
+        options: argparse.Namespace,
+        hole: int = 0,
     ) -> None:
         super().__init__(workers=1)
         margin = (shift, shift)
         self.padded = np.pad(images, ((0, 0), margin, margin, (0, 0)), mode="reflect")
         self.labels, self.preprocess = one_hot(labels), preprocess
-        self.side, self.shift = images.shape[1], shift
+        self.side, self.shift, self.hole = images.shape[1], shift, hole
         self.batch: int = options.batch
         self.random = np.random.default_rng(options.seed)
         self.order = self.random.permutation(len(labels))
@@ -113,8 +123,16 @@ class ShiftedBatches(keras.utils.PyDataset):
         columns = left[:, None] + np.arange(self.side)
         flipped = self.random.random(self.batch) < 0.5
         columns[flipped] = columns[flipped, ::-1]
-        images = self.padded[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
-        return normalise(images, self.preprocess), self.labels[chosen]
+        images = normalise(self.padded[chosen[:, None, None], rows[:, :, None], columns[:, None, :]], self.preprocess)
+        if self.hole:
+            images[self._holes()] = 0
+        return images, self.labels[chosen]
+
+    def _holes(self) -> npt.NDArray[np.bool_]:
+        """Which pixels of a batch [batch, side, side] lie in the square of their image; it may stick out."""
+        first = self.random.integers(-self.hole // 2, self.side - self.hole // 2, (2, self.batch, 1))
+        rows, columns = (first <= np.arange(self.side)) & (np.arange(self.side) < first + self.hole)
+        return rows[:, :, None] & columns[:, None, :]
 
     def on_epoch_end(self) -> None:
         self.order = self.random.permutation(len(self.labels))

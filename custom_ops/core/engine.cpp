@@ -5,6 +5,7 @@
 
 #include "core/direct.h"
 #include "core/reconstruct.h"
+#include "core/sparse.h"
 #include "core/table_scale.h"
 #include "core/winograd.h"
 
@@ -28,11 +29,20 @@ void find_all_clusters(const Call& call, const Instance& instance, int64_t group
     if (result.clusters[k].count > 0) result.reuse.push_back(k);
 }
 
-// A group none of whose sub-vector groups has clusters.
+// A group none of whose sub-vector groups has clusters. Images that are mostly zeros are computed apart from the others.
 void run_dense(const Call& call, const Instance& instance, int64_t group, const DensePart& dense, Executor& executor) {
-  if (const auto form = choose_winograd(call.parameters, call.geometry))
-    return run_winograd(call, instance, group, *form, dense, executor);
-  run_direct(call, instance, group, dense, executor);
+  const auto run_whole = [&](const Instance& images) {
+    if (const auto form = choose_winograd(call.parameters, call.geometry))
+      return run_winograd(call, images, group, *form, dense, executor);
+    run_direct(call, images, group, dense, executor);
+  };
+  const std::vector<char> skip = images_to_skip_zeros_in(call, instance, group, executor);
+  if (skip.empty()) return run_whole(instance);
+  for (auto begin = skip.begin(), end = begin; begin != skip.end(); begin = end) {
+    end = std::find_if(begin, skip.end(), [&](char other) { return other != *begin; });
+    const Instance images{instance.first_image + (begin - skip.begin()), end - begin};
+    if (!*begin || !run_sparse(call, images, group, executor)) run_whole(images);
+  }
 }
 
 // `exact`: nothing is clustered, so that the scope means nothing and all images are one instance.

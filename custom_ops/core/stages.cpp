@@ -5,8 +5,9 @@
 
 namespace drpass {
 
-const char* const kStageNames[kStages] = {"hash", "cluster",  "gemm", "reconstruct", "transform",
-                                          "memo", "epilogue", "rest", "wait"};
+const char* const kStageNames[kStages] = {"hash",        "cluster",   "list", "gemm",
+                                          "reconstruct", "transform", "memo", "epilogue",
+                                          "rest",        "wait"};
 
 namespace {
 

@@ -457,6 +457,11 @@ std::optional<WinogradForm> choose_winograd(const Parameters& p, const Geometry&
   return form;
 }
 
+int64_t dense_cost(const Parameters& p, const Geometry& g) {
+  const auto form = choose_winograd(p, g);
+  return form ? winograd_cost(g, *form) : direct_cost(g);
+}
+
 bool may_use_memo(const Parameters& p) {
   const auto is_one = [](int64_t value) { return value == 1; };
   const auto& kernel = p.kernel_shape;

@@ -20,6 +20,9 @@ inline WinogradForm form_of(int64_t taps) { return {taps, taps + 3}; }
 // that splitting a batch does not change results.
 std::optional<WinogradForm> choose_winograd(const Parameters& parameters, const Geometry& geometry);
 
+// Vector instructions for one image in the form that is chosen, the direct one included.
+int64_t dense_cost(const Parameters& parameters, const Geometry& geometry);
+
 // Whether calls can find results in a memo, if there is no addend.
 bool may_use_memo(const Parameters& parameters);
 

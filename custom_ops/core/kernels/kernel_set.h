@@ -85,6 +85,42 @@ struct DenseBlock {
   const Epilogue* finish;
 };
 
+// Lists of what is not zero: the values of one pixel's window, and where the weights of each of them lie.
+struct NonzeroWindow {
+  const float* x;
+  const int64_t* taps;  // [tap_count]: where in x the first channel of a tap lies; -1: in the padding
+  int64_t tap_count, x_block;  // x_block: between blocks of 16 channels
+  int64_t channels;
+  int32_t row;       // floats between the weights of neighbouring channels
+  int32_t tap_rows;  // floats between those of neighbouring taps
+  float* values;     // room for all of the window and kPanel more
+  int32_t* offsets;  // as many
+};
+
+// Panels of outputs that the product of lists computes at a time.
+constexpr int64_t kSparsePanels = 4;
+
+// acc[pixel][16 * panels] += values[e] * weights[offsets[e]], for e in [ends[pixel], ends[pixel + 1]).
+struct SparseBlock {
+  const float* weights;
+  const float* values;
+  const int32_t* offsets;
+  const int32_t* ends;     // [pixels + 1]
+  int64_t pixels, panels;  // panels <= kSparsePanels
+  float* acc;              // [pixels][ld]
+  int64_t ld;
+  bool first;  // start from zero instead of from acc
+};
+
+// The weights of some channels of some panels, row by row: target[tap][channel][row].
+struct WeightRows {
+  const float* w;  // panel 0, tap 0, first channel
+  int64_t panel_stride, tap_stride;
+  int64_t taps, channels, panels;
+  int64_t row, tap_rows;  // floats between channels and between taps of target
+  float* target;
+};
+
 // Winograd, input stage: the n x n window of one tile, for all blocks of 16 channels; point (i, j) of block k goes to
 // v[(i * n + j) * point_stride + k * v_block], 16 values.
 struct WinogradInput {
@@ -160,6 +196,9 @@ struct KernelSet {
   void (*lsh_signature)(const float* const* planes, int64_t length, int64_t count, const float* hyperplanes,
                         int64_t stride, int64_t bits, uint32_t* halves);
   void (*dense)(const DenseBlock& block);
+  int64_t (*list_nonzeros)(const NonzeroWindow& window);  // how many there are
+  bool (*copy_weight_rows)(const WeightRows& rows);       // are all of them finite
+  void (*add_nonzeros)(const SparseBlock& block);
   void (*build_table)(const TableBlock& block);
   void (*add_rows)(const RowSums& sums);
   void (*epilogue)(const Epilogue& epilogue);

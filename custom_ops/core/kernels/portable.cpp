@@ -1,4 +1,7 @@
 // Compiled for one instruction set only (CMakeLists.txt); nothing but the table leaves this file.
+#include <cstring>
+#include <iterator>
+
 #include "core/activation.h"
 #include "core/kernels/kernel_set.h"
 #include "core/kernels/simd_portable.h"

@@ -65,6 +65,34 @@ inline I mix_bits(I state, I value, uint32_t factor) {
 }
 inline void store_bits(uint32_t* p, I a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
 
+// For every set of lanes, their numbers in order, four bits each.
+struct LaneLists {
+  uint32_t lanes[256] = {};
+  constexpr LaneLists() {
+    for (uint32_t set = 0; set < 256; ++set)
+      for (uint32_t lane = 8; lane-- > 0;)
+        if (set >> lane & 1) lanes[set] = lanes[set] << 4 | lane;
+  }
+};
+inline constexpr LaneLists kLaneLists{};
+
+// first + lane * step, and that with `more` added.
+inline I offsets_of_lanes(int32_t first, int32_t step) {
+  const I lanes = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
+  return _mm256_add_epi32(_mm256_set1_epi32(first), _mm256_mullo_epi32(lanes, _mm256_set1_epi32(step)));
+}
+inline I add_offset(I offsets, int32_t more) { return _mm256_add_epi32(offsets, _mm256_set1_epi32(more)); }
+// The lanes of x that are not zero (NaN is not), side by side, and of `offsets` the same lanes. Writes kLanes of both;
+// returns how many there are.
+inline int64_t keep_nonzeros(F x, I offsets, float* values, int32_t* kept_offsets) {
+  const int kept = _mm256_movemask_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_NEQ_UQ));
+  const I list = _mm256_set1_epi32(static_cast<int32_t>(kLaneLists.lanes[kept]));
+  const I lanes = _mm256_srlv_epi32(list, _mm256_set_epi32(28, 24, 20, 16, 12, 8, 4, 0));  // three bits of each count
+  _mm256_storeu_ps(values, _mm256_permutevar8x32_ps(x, lanes));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(kept_offsets), _mm256_permutevar8x32_epi32(offsets, lanes));
+  return __builtin_popcount(static_cast<unsigned>(kept));
+}
+
 // target[j * target_ld + i] = source[i * source_ld + j] for kSquare x kSquare values.
 constexpr int kSquare = 8;
 inline void transpose(const float* source, int64_t source_ld, float* target, int64_t target_ld) {

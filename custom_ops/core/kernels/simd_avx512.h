@@ -62,6 +62,28 @@ inline I mix_bits(I state, I value, uint32_t factor) {
 }
 inline void store_bits(uint32_t* p, I a) { _mm512_storeu_si512(p, a); }
 
+// first + lane * step, and that with `more` added.
+inline I offsets_of_lanes(int32_t first, int32_t step) {
+  const I lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  return _mm512_add_epi32(_mm512_set1_epi32(first), _mm512_mullo_epi32(lanes, _mm512_set1_epi32(step)));
+}
+inline I add_offset(I offsets, int32_t more) { return _mm512_add_epi32(offsets, _mm512_set1_epi32(more)); }
+// The lanes of x that are not zero (NaN is not), side by side, and of `offsets` the same lanes. Writes up to kLanes of both;
+// returns how many there are.
+inline int64_t keep_nonzeros(F x, I offsets, float* values, int32_t* kept_offsets) {
+  const __mmask16 kept = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+  const F packed = _mm512_maskz_compress_ps(kept, x);
+  const I packed_offsets = _mm512_maskz_compress_epi32(kept, offsets);
+  const int count = __builtin_popcount(kept);
+  _mm256_storeu_ps(values, _mm512_castps512_ps256(packed));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(kept_offsets), _mm512_castsi512_si256(packed_offsets));
+  if (count > 8) {  // seldom; whole vectors would cross a line of the cache nearly every time
+    _mm512_storeu_ps(values, packed);
+    _mm512_storeu_si512(kept_offsets, packed_offsets);
+  }
+  return count;
+}
+
 // target[j * target_ld + i] = source[i * source_ld + j] for kSquare x kSquare values.
 constexpr int kSquare = 16;
 inline void transpose(const float* source, int64_t source_ld, float* target, int64_t target_ld) {

@@ -107,6 +107,25 @@ inline I mix_bits(I state, I value, uint32_t factor) {
 }
 inline void store_bits(uint32_t* p, I a) { std::memcpy(p, a.v, sizeof a.v); }
 
+// first + lane * step, and that with `more` added.
+inline I offsets_of_lanes(int32_t first, int32_t step) {
+  return each<I>([&](int i) { return static_cast<uint32_t>(first + i * step); });
+}
+inline I add_offset(I offsets, int32_t more) {
+  return each<I>([&](int i) { return offsets.v[i] + static_cast<uint32_t>(more); });
+}
+// The lanes of x that are not zero (NaN is not), side by side, and of `offsets` the same lanes. Writes up to kLanes of
+// both; returns how many there are.
+inline int64_t keep_nonzeros(F x, I offsets, float* values, int32_t* kept_offsets) {
+  int64_t count = 0;
+  for (int i = 0; i < kLanes; ++i) {  // no branch: what comes next overwrites a zero
+    values[count] = x.v[i];
+    kept_offsets[count] = static_cast<int32_t>(offsets.v[i]);
+    count += x.v[i] != 0;
+  }
+  return count;
+}
+
 // target[j * target_ld + i] = source[i * source_ld + j] for kSquare x kSquare values.
 constexpr int kSquare = 8;
 inline void transpose(const float* source, int64_t source_ld, float* target, int64_t target_ld) {

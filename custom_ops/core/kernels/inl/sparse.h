@@ -1,0 +1,89 @@
+// The direct product that skips zeros.
+
+static int64_t list_nonzeros(const NonzeroWindow& w) {
+  const int64_t whole = w.channels / kPanel * kPanel, rest = w.channels - whole;
+  int64_t count = 0;
+  const auto keep = [&](const float* x, const I* offsets) {
+    DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v)
+      count += keep_nonzeros(load(x + v * kLanes), offsets[v], w.values + count, w.offsets + count);
+  };
+  for (int64_t tap = 0; tap < w.tap_count; ++tap) {
+    if (w.taps[tap] < 0) continue;
+    const float* x = w.x + w.taps[tap];
+    I offsets[kPanelVectors];
+    DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v)
+      offsets[v] = offsets_of_lanes(static_cast<int32_t>(tap) * w.tap_rows + v * kLanes * w.row, w.row);
+    for (int64_t c = 0; c < whole; c += kPanel, x += w.x_block) {
+      keep(x, offsets);
+      DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v)
+        offsets[v] = add_offset(offsets[v], static_cast<int32_t>(kPanel) * w.row);
+    }
+    if (rest == 0) continue;
+    float padded[kPanel] = {};
+    std::memcpy(padded, x, static_cast<size_t>(rest) * sizeof(float));
+    keep(padded, offsets);
+  }
+  return count;
+}
+
+// The rows of one tap, panel by panel, so that no check waits for the one before.
+template <int kPanels>
+static F copy_rows_of(const WeightRows& r, int64_t tap) {
+  constexpr int kVectors = kPanels * kPanelVectors;
+  const float* w = r.w + tap * r.tap_stride;
+  float* target = r.target + tap * r.tap_rows;
+  F check[kVectors];  // NaN where a weight is not finite
+  DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) check[v] = set(0.0f);
+  for (int64_t c = 0; c < r.channels; ++c, w += kPanel, target += r.row)
+    DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) {
+      const F value = load(w + v / kPanelVectors * r.panel_stride + v % kPanelVectors * kLanes);
+      check[v] = mul_add(value, set(0.0f), check[v]);
+      store(target + v * kLanes, value);
+    }
+  DRPASS_UNROLL for (int v = 1; v < kVectors; ++v) check[0] = add(check[0], check[v]);
+  return check[0];
+}
+
+static bool copy_weight_rows(const WeightRows& r) {
+  static constexpr F (*kOfPanels[])(const WeightRows&, int64_t) = {copy_rows_of<1>, copy_rows_of<2>, copy_rows_of<3>,
+                                                                   copy_rows_of<4>};
+  static_assert(std::size(kOfPanels) == kSparsePanels, "one for every number of panels");
+  bool finite = true;
+  for (int64_t tap = 0; tap < r.taps; ++tap) finite &= all_inside(kOfPanels[r.panels - 1](r, tap), 1.0f);
+  return finite;
+}
+
+// Few accumulators would wait for each other: those of several entries take turns then.
+template <int kPanels>
+static void add_nonzeros_of(const SparseBlock& b) {
+  constexpr int kVectors = kPanels * kPanelVectors, kChains = kVectors < 4 ? 4 / kVectors : 1;
+  for (int64_t pixel = 0; pixel < b.pixels; ++pixel) {
+    float* acc = b.acc + pixel * b.ld;
+    F sum[kChains][kVectors];
+    DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) {
+      sum[0][v] = b.first ? set(0.0f) : load(acc + v * kLanes);
+      DRPASS_UNROLL for (int chain = 1; chain < kChains; ++chain) sum[chain][v] = set(0.0f);
+    }
+    const auto take = [&](int32_t entry, F* total) {
+      const F value = set(b.values[entry]);
+      const float* row = b.weights + b.offsets[entry];
+      DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) total[v] = mul_add(value, load(row + v * kLanes), total[v]);
+    };
+    int32_t entry = b.ends[pixel];
+    const int32_t end = b.ends[pixel + 1];
+    for (; entry + kChains <= end; entry += kChains)
+      DRPASS_UNROLL for (int chain = 0; chain < kChains; ++chain) take(entry + chain, sum[chain]);
+    for (; entry < end; ++entry) take(entry, sum[0]);
+    DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) {
+      DRPASS_UNROLL for (int chain = 1; chain < kChains; ++chain) sum[0][v] = add(sum[0][v], sum[chain][v]);
+      store(acc + v * kLanes, sum[0][v]);
+    }
+  }
+}
+
+static void add_nonzeros(const SparseBlock& b) {
+  static constexpr void (*kOfPanels[])(const SparseBlock&) = {add_nonzeros_of<1>, add_nonzeros_of<2>,
+                                                              add_nonzeros_of<3>, add_nonzeros_of<4>};
+  static_assert(std::size(kOfPanels) == kSparsePanels, "one for every number of panels");
+  kOfPanels[b.panels - 1](b);
+}
