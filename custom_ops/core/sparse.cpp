@@ -43,16 +43,17 @@ bool can_skip_zeros(const Geometry& g) {
 // Between blocks of 16 channels.
 int64_t block_stride(const Geometry& g) { return g.x_layout == Layout::blocked ? g.x_channel : kPanel; }
 
-// Vector instructions for one image of which `share` is not zero (measured with AVX-512, 64 to 1000 outputs, shares of
-// 0.07 to 0.2). A list entry costs more than its products: its value is broadcast, and lists end unpredictably.
+// Vector instructions for one image of which `share` is not zero (fitted with AVX-512 to 64 outputs a list and 10 to 72
+// entries). Beside its products an entry takes a broadcast, and a list a branch that can't be foreseen.
 double sparse_cost(const Geometry& g, double share) {
   const double pixels = static_cast<double>(g.output_pixels()), panels = static_cast<double>(g.panels());
   const double window = static_cast<double>(g.taps() * g.group_channels());
-  const double entries = pixels * window * share;
-  const double sums = entries * (1.6 * panels + 1.5 * static_cast<double>(divide_up(g.panels(), kSparsePanels)));
+  const double blocks = static_cast<double>(divide_up(g.panels(), kSparsePanels));
+  const double chunks = static_cast<double>(divide_up(g.group_channels(), chunk_channels(g)));
+  const double sums = pixels * (window * share * (1.15 * panels + 0.5 * blocks) + chunks * blocks * 30);
   const double lists = pixels * static_cast<double>(g.taps() * g.blocks()) * 12;
-  const double copies = static_cast<double>(divide_up(g.output_pixels(), kTilesOfTask * kTile));
-  return sums + lists + window * panels * 3 * copies;
+  const double copies = window * panels * 3 * static_cast<double>(divide_up(g.output_pixels(), kTilesOfTask * kTile));
+  return sums + lists + copies;
 }
 
 // The share of an image's values that is not zero, from pixels at equal distances. An odd one meets all columns.

@@ -76,10 +76,10 @@ struct LaneLists {
 };
 inline constexpr LaneLists kLaneLists{};
 
-// first + lane * step, and that with `more` added.
-inline I offsets_of_lanes(int32_t first, int32_t step) {
+// lane * step, and any offsets with `more` added.
+inline I offsets_of_lanes(int32_t step) {
   const I lanes = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
-  return _mm256_add_epi32(_mm256_set1_epi32(first), _mm256_mullo_epi32(lanes, _mm256_set1_epi32(step)));
+  return _mm256_mullo_epi32(lanes, _mm256_set1_epi32(step));
 }
 inline I add_offset(I offsets, int32_t more) { return _mm256_add_epi32(offsets, _mm256_set1_epi32(more)); }
 // The lanes of x that are not zero (NaN is not), side by side, and of `offsets` the same lanes. Writes kLanes of both;

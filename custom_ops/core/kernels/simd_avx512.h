@@ -62,10 +62,10 @@ inline I mix_bits(I state, I value, uint32_t factor) {
 }
 inline void store_bits(uint32_t* p, I a) { _mm512_storeu_si512(p, a); }
 
-// first + lane * step, and that with `more` added.
-inline I offsets_of_lanes(int32_t first, int32_t step) {
+// lane * step, and any offsets with `more` added.
+inline I offsets_of_lanes(int32_t step) {
   const I lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-  return _mm512_add_epi32(_mm512_set1_epi32(first), _mm512_mullo_epi32(lanes, _mm512_set1_epi32(step)));
+  return _mm512_mullo_epi32(lanes, _mm512_set1_epi32(step));
 }
 inline I add_offset(I offsets, int32_t more) { return _mm512_add_epi32(offsets, _mm512_set1_epi32(more)); }
 // The lanes of x that are not zero (NaN is not), side by side, and of `offsets` the same lanes. Writes up to kLanes of both;

@@ -107,9 +107,9 @@ inline I mix_bits(I state, I value, uint32_t factor) {
 }
 inline void store_bits(uint32_t* p, I a) { std::memcpy(p, a.v, sizeof a.v); }
 
-// first + lane * step, and that with `more` added.
-inline I offsets_of_lanes(int32_t first, int32_t step) {
-  return each<I>([&](int i) { return static_cast<uint32_t>(first + i * step); });
+// lane * step, and any offsets with `more` added.
+inline I offsets_of_lanes(int32_t step) {
+  return each<I>([&](int i) { return static_cast<uint32_t>(i * step); });
 }
 inline I add_offset(I offsets, int32_t more) {
   return each<I>([&](int i) { return offsets.v[i] + static_cast<uint32_t>(more); });

@@ -1,29 +1,31 @@
 // The direct product that skips zeros.
 
-static int64_t list_nonzeros(const NonzeroWindow& w) {
+static int64_t list_nonzeros(const NonzeroWindow& window) {
+  const NonzeroWindow w = window;  // a copy of its own, which no store can change
   const int64_t whole = w.channels / kPanel * kPanel, rest = w.channels - whole;
-  int64_t count = 0;
-  const auto keep = [&](const float* x, const I* offsets) {
-    DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v)
-      count += keep_nonzeros(load(x + v * kLanes), offsets[v], w.values + count, w.offsets + count);
+  const int32_t block = static_cast<int32_t>(kPanel) * w.row;
+  const I lanes = offsets_of_lanes(w.row);
+  float* values = w.values;
+  int32_t* offsets = w.offsets;
+  const auto keep = [&](const float* x, int32_t first) {
+    DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v) {
+      const int64_t count = keep_nonzeros(load(x + v * kLanes), add_offset(lanes, first + v * kLanes * w.row), values, offsets);
+      values += count;
+      offsets += count;
+    }
   };
-  for (int64_t tap = 0; tap < w.tap_count; ++tap) {
+  int32_t first = 0;  // of the tap
+  for (int64_t tap = 0; tap < w.tap_count; ++tap, first += w.tap_rows) {
     if (w.taps[tap] < 0) continue;
     const float* x = w.x + w.taps[tap];
-    I offsets[kPanelVectors];
-    DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v)
-      offsets[v] = offsets_of_lanes(static_cast<int32_t>(tap) * w.tap_rows + v * kLanes * w.row, w.row);
-    for (int64_t c = 0; c < whole; c += kPanel, x += w.x_block) {
-      keep(x, offsets);
-      DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v)
-        offsets[v] = add_offset(offsets[v], static_cast<int32_t>(kPanel) * w.row);
-    }
+    int32_t offset = first;
+    for (int64_t c = 0; c < whole; c += kPanel, x += w.x_block, offset += block) keep(x, offset);
     if (rest == 0) continue;
     float padded[kPanel] = {};
     std::memcpy(padded, x, static_cast<size_t>(rest) * sizeof(float));
-    keep(padded, offsets);
+    keep(padded, offset);
   }
-  return count;
+  return values - w.values;
 }
 
 // The rows of one tap, panel by panel, so that no check waits for the one before.

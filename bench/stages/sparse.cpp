@@ -1,0 +1,95 @@
+// The direct product that skips zeros: a tile of 96 pixels, 16 channels, 3 x 3 taps and 64 outputs.
+#include "bench/stages/stage.h"
+
+namespace drpass {
+namespace stages {
+namespace {
+
+constexpr int64_t kTaps = 9, kRow = kSparsePanels * kPanel, kTapRows = kPanel * kRow;
+
+// Values of which `percent` of a hundred are not zero, and their lists.
+struct Lists {
+  explicit Lists(int64_t percent) : x(activations(kTile * kTaps * kPanel)) {
+    uint32_t state = 1;
+    for (float& value : x) {
+      state = state * 1664525 + 1013904223;
+      value = static_cast<int64_t>((state >> 8) % 100) < percent ? value + 1 : 0;
+    }
+    values.resize(x.size() + kPanel);
+    offsets.resize(x.size() + kPanel);
+    ends.resize(kTile + 1);
+    for (int64_t tap = 0; tap < kTile * kTaps; ++tap) taps.push_back(tap * kPanel);
+    fill();
+  }
+
+  void fill() {
+    NonzeroWindow window{};
+    window.x = x.data();
+    window.tap_count = kTaps;
+    window.channels = kPanel;
+    window.row = kRow;
+    window.tap_rows = kTapRows;
+    int64_t end = 0;
+    for (int64_t pixel = 0; pixel < kTile; ++pixel) {
+      window.taps = taps.data() + pixel * kTaps;
+      window.values = values.data() + end;
+      window.offsets = offsets.data() + end;
+      end += kernels().list_nonzeros(window);
+      ends[static_cast<size_t>(pixel + 1)] = static_cast<int32_t>(end);
+    }
+  }
+
+  std::vector<float> x, values;
+  std::vector<int32_t> offsets, ends;
+  std::vector<int64_t> taps;
+};
+
+void list_nonzeros(benchmark::State& state) {
+  Lists lists(state.range(0));
+  const double read = 4.0 * static_cast<double>(lists.x.size()), written = 8.0 * lists.ends.back();
+  run(state, {0, read, written, read + written}, [&] { lists.fill(); });
+}
+BENCHMARK(list_nonzeros)->ArgName("percent")->Arg(5)->Arg(10)->Arg(20)->Arg(50);
+
+// Its share of the peak counts only products with what is not zero.
+void add_nonzeros(benchmark::State& state) {
+  const Lists lists(state.range(0));
+  const std::vector<float> w = weights(kTaps * kTapRows);
+  std::vector<float> acc(kTile * kRow);
+  SparseBlock block{};
+  block.weights = w.data();
+  block.values = lists.values.data();
+  block.offsets = lists.offsets.data();
+  block.ends = lists.ends.data();
+  block.pixels = kTile;
+  block.panels = kSparsePanels;
+  block.acc = acc.data();
+  block.ld = kRow;
+  Work work;
+  work.flops = 2.0 * lists.ends.back() * kRow;
+  run(state, work, [&] { kernels().add_nonzeros(block); });
+}
+BENCHMARK(add_nonzeros)->ArgName("percent")->Arg(5)->Arg(10)->Arg(20)->Arg(50);
+
+void copy_weight_rows(benchmark::State& state) {
+  const int64_t channels = 512;
+  const std::vector<float> w = weights(kSparsePanels * kTaps * channels * kPanel);
+  std::vector<float> target(kTaps * kTapRows);
+  WeightRows rows{};
+  rows.w = w.data();
+  rows.panel_stride = kTaps * channels * kPanel;
+  rows.tap_stride = channels * kPanel;
+  rows.taps = kTaps;
+  rows.channels = kPanel;
+  rows.panels = kSparsePanels;
+  rows.row = kRow;
+  rows.tap_rows = kTapRows;
+  rows.target = target.data();
+  const double bytes = 4.0 * static_cast<double>(target.size());
+  run(state, {0, bytes, bytes, 2 * bytes}, [&] { benchmark::DoNotOptimize(kernels().copy_weight_rows(rows)); });
+}
+BENCHMARK(copy_weight_rows);
+
+}  // namespace
+}  // namespace stages
+}  // namespace drpass
