@@ -158,7 +158,7 @@ class Clusterer {
   const float* const* sign(int64_t image, int64_t pixel, int64_t count) {
     const StageTimer timer(call_.stages, Stage::hash);
     const Parameters& p = call_.parameters;
-    const float* const* planes = reader_.read(instance_.first_image + image, pixel, count);
+    const float* const* planes = reader_.read(instance_.image(image), pixel, count);
     bool fits = true;
     if (p.method == Method::grid)
       fits = call_.kernels.grid_signature(planes, reader_.length(), count, 1.0f / edge_, halves_.data());
@@ -225,7 +225,8 @@ class Clusterer {
 double channel_variance(const Call& call, const Instance& instance, int64_t channel) {
   const Geometry& g = call.geometry;
   double sum = 0, squares = 0;
-  for (int64_t image = instance.first_image; image < instance.first_image + instance.images; ++image) {
+  for (int64_t i = 0; i < instance.images; ++i) {
+    const int64_t image = instance.image(i);
     double s[16] = {};
     call.kernels.moments(call.tensors.x + image * g.x_image + g.x_offset(channel), g.pixels(), g.x_pixel, s);
     sum += ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));

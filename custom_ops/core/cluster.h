@@ -22,9 +22,12 @@ struct Call {
   StageTimes* stages;  // where time goes; absent unless someone asks
 };
 
-// One scope instance: images [first_image, first_image + images), whose pixels are numbered through.
+// One scope instance: images [first_image, first_image + images), whose pixels are numbered through. Or a choice of them.
 struct Instance {
   int64_t first_image, images;
+  const int32_t* chosen = nullptr;  // [images]; null: all from first_image on
+
+  int64_t image(int64_t index) const { return chosen ? chosen[index] : first_image + index; }
 };
 
 // The clusters of one sub-vector group in one scope instance.

@@ -38,11 +38,14 @@ void run_dense(const Call& call, const Instance& instance, int64_t group, const 
   };
   const std::vector<char> skip = images_to_skip_zeros_in(call, instance, group, executor);
   if (skip.empty()) return run_whole(instance);
-  for (auto begin = skip.begin(), end = begin; begin != skip.end(); begin = end) {
-    end = std::find_if(begin, skip.end(), [&](char other) { return other != *begin; });
-    const Instance images{instance.first_image + (begin - skip.begin()), end - begin};
-    if (!*begin || !run_sparse(call, images, group, executor)) run_whole(images);
-  }
+  std::vector<int32_t> whole, sparse;
+  for (size_t i = 0; i < skip.size(); ++i)
+    (skip[i] ? sparse : whole).push_back(static_cast<int32_t>(instance.image(static_cast<int64_t>(i))));
+  const auto images_of = [](const std::vector<int32_t>& chosen) {
+    return Instance{0, static_cast<int64_t>(chosen.size()), chosen.data()};
+  };
+  if (!whole.empty()) run_whole(images_of(whole));
+  if (!sparse.empty() && !run_sparse(call, images_of(sparse), group, executor)) run_whole(images_of(sparse));
 }
 
 // `exact`: nothing is clustered, so that the scope means nothing and all images are one instance.

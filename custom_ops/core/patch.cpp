@@ -19,7 +19,7 @@ class Sources {
     PixelWalk walk(g_, tile.first);
     for (int64_t i = 0; i < tile.count;) {
       const int64_t length = std::min(tile.count - i, g_.out[2] - walk.at[2]);
-      parts_[count_++] = {(instance.first_image + walk.image) * g_.x_image, walk.at, i, length};
+      parts_[count_++] = {instance.image(walk.image) * g_.x_image, walk.at, i, length};
       i += length;
       walk.at[2] += length - 1;
       walk.next();
@@ -164,7 +164,7 @@ class PatchInPlace : public Patch {
   PatchInPlace(const Call& call, const Instance& instance, const Tile& tile, int64_t group)
       : stride_(call.geometry.x_channel) {
     const Geometry& g = call.geometry;
-    const int64_t image = instance.first_image + tile.first / g.pixels(), pixel = tile.first % g.pixels();
+    const int64_t image = instance.image(tile.first / g.pixels()), pixel = tile.first % g.pixels();
     x_ = call.tensors.x + image * g.x_image + g.x_offset(group * g.group_channels()) + pixel * g.x_pixel;
   }
   void bind(int64_t begin, int64_t, DenseBlock& block) override {

@@ -112,7 +112,7 @@ void run_strips(const Call& call, const Instance& instance, int64_t group, const
     StripPatch patch(call, strips, group);
     {
       const StageTimer timer(call.stages, Stage::gemm);
-      patch.load(instance.first_image + image, top, left, rows);
+      patch.load(instance.image(image), top, left, rows);
     }
     for (int64_t y = 0; y < rows; ++y)
       for (int64_t x = 0; x < columns; x += kTile) {

@@ -35,7 +35,7 @@ std::optional<Epilogue> direct_epilogue(const Call& call, const Instance& instan
   const int64_t image = tile.first / g.output_pixels(), last = (tile.first + tile.count - 1) / g.output_pixels();
   const bool rows = g.y_layout == Layout::blocked || !g.convolution;
   if (!rows || call.tensors.addend.data || outputs % kPanel != 0 || image != last) return std::nullopt;
-  return make_epilogue(call, instance.first_image + image, tile.first % g.output_pixels(), tile.count,
+  return make_epilogue(call, instance.image(image), tile.first % g.output_pixels(), tile.count,
                        group * g.group_outputs() + first_output, outputs);
 }
 
@@ -48,7 +48,7 @@ void finish_tile(const Call& call, const Instance& instance, const Tile& tile, i
   const bool blocked = g.y_layout == Layout::blocked;  // the addend has the shape of Y then
   int64_t addend_pixel[kTile];
   for (int64_t begin = 0, end; begin < tile.count; begin = end) {  // one image after the other
-    const int64_t image = instance.first_image + (tile.first + begin) / g.output_pixels();
+    const int64_t image = instance.image((tile.first + begin) / g.output_pixels());
     const int64_t pixel = (tile.first + begin) % g.output_pixels();
     end = std::min(tile.count, begin + g.output_pixels() - pixel);
     Epilogue e = make_epilogue(call, image, pixel, end - begin, channel, outputs);

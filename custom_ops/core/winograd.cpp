@@ -199,14 +199,14 @@ class Winograd {
 
   const float* input_image(int64_t image) const {
     if (x_.size()) return x_.data() + (image - first_) * g_.blocks() * g_.pixels() * kPanel;
-    return call_.tensors.x + (instance_.first_image + image) * g_.x_image + g_.x_offset(group_ * g_.group_channels());
+    return call_.tensors.x + instance_.image(image) * g_.x_image + g_.x_offset(group_ * g_.group_channels());
   }
 
   // The first output of a tile in a panel: in Y, or in the copy that becomes planes.
   float* output_of(const TileAt& at, int64_t panel) {
     const int64_t offset = (panel * g_.output_pixels() + at.y * g_.out[2] + at.x) * kPanel;
     if (y_.size()) return y_.data() + (at.image - first_) * g_.panels() * g_.output_pixels() * kPanel + offset;
-    const int64_t image = (instance_.first_image + at.image) * g_.y_image;
+    const int64_t image = instance_.image(at.image) * g_.y_image;
     return call_.tensors.y + image + g_.y_offset(group_ * g_.group_outputs()) + offset;
   }
 
@@ -215,7 +215,7 @@ class Winograd {
       const StageTimer timer(call_.stages, Stage::transform);
       const int64_t image = static_cast<int64_t>(task) / g_.blocks(), block = static_cast<int64_t>(task) % g_.blocks();
       const int64_t channel = block * kPanel, count = std::min(kPanel, g_.group_channels() - channel);
-      const float* x = call_.tensors.x + (instance_.first_image + first_ + image) * g_.x_image +
+      const float* x = call_.tensors.x + instance_.image(first_ + image) * g_.x_image +
                        g_.x_offset(group_ * g_.group_channels() + channel);
       call_.kernels.to_blocks(x, g_.x_channel, g_.pixels(), count,
                               x_.data() + static_cast<int64_t>(task) * g_.pixels() * kPanel);
