@@ -48,7 +48,7 @@ CONFIGURE = $(BIN)/cmake -S . -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/nin
 
 # Sanitizers must be in the process before Python is; with them libstdc++, so that they find its functions.
 PRELOAD = $(shell c++ -print-file-name=libasan.so) $(shell c++ -print-file-name=libstdc++.so.6)
-SANITIZED_TESTS := $(wildcard tests/test_operator_*.py) tests/test_memo.py tests/test_memo_windows.py tests/test_normalization.py tests/test_stages.py
+SANITIZED_TESTS := $(wildcard tests/test_operator_*.py) tests/test_memo.py tests/test_memo_windows.py tests/test_normalization.py tests/test_sparse.py tests/test_stages.py
 
 .PHONY: demo test zoo test-gpu cuda-resources bench bench-gpu bench-scaling bench-stages bench-tuning sanitize build clean lint
 

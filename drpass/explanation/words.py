@@ -60,6 +60,10 @@ def describe_method(work: Work, parameters: ReuseParameters) -> Iterator[str]:
 
 def describe_dense(work: Work) -> str:
     """How the exact operator, or a group over the limit, is computed."""
+    return f"{_dense_form(work)} Images that are mostly zeros are computed from what is not zero, where that is less work."
+
+
+def _dense_form(work: Work) -> str:
     names = ("strides", "dilations")
     if work.attributes.get("winograd", 1) == 0:
         return "The direct product: Winograd's filtering is switched off (winograd = 0)."
