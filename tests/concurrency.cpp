@@ -51,7 +51,7 @@ std::vector<float> values(int64_t count, unsigned seed) {
   return result;
 }
 
-// A convolution of 3 images of 20 channels, 11 x 13 pixels, to 40 channels.
+// A convolution of 3 images of 40 channels, 11 x 13 pixels, to 40 channels. The first image is mostly zeros.
 struct Case {
   Parameters parameters;
   Geometry geometry;
@@ -62,14 +62,16 @@ struct Case {
     parameters.output_channels = 40;
     const int64_t kernel = parameters.kernel_shape[0];
     const std::vector<int64_t> shape =
-        p.x_layout == Layout::blocked ? std::vector<int64_t>{3, 2, 11, 13, 16} : std::vector<int64_t>{3, 20, 11, 13};
-    geometry = resolve(parameters, shape, {1, 3, kernel * kernel, 20, 16});
+        p.x_layout == Layout::blocked ? std::vector<int64_t>{3, 3, 11, 13, 16} : std::vector<int64_t>{3, 40, 11, 13};
+    geometry = resolve(parameters, shape, {1, 3, kernel * kernel, 40, 16});
     const auto size = [](const std::vector<int64_t>& dims) {
       int64_t product = 1;
       for (const int64_t dim : dims) product *= dim;
       return product;
     };
     x = values(size(shape), 1);
+    for (size_t i = 0; i < x.size() / 3; ++i)
+      if (i % 16 != i / 16 % 16) x[i] = 0;
     w = values(size(packed_weight_shape(geometry)), 2);
     bias = values(parameters.output_channels, 3);
     hyperplanes = make_hyperplanes(parameters.seed, parameters.hash_bits, parameters.sub_vector_length);
