@@ -22,7 +22,7 @@ struct Call {
   StageTimes* stages;  // where time goes; absent unless someone asks
 };
 
-// One scope instance: images [first_image, first_image + images), whose pixels are numbered through. Or a choice of them.
+// One scope instance: images [first_image, first_image + images), or some of them. Their pixels are numbered through.
 struct Instance {
   int64_t first_image, images;
   const int32_t* chosen = nullptr;  // [images]; null: all from first_image on

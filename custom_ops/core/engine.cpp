@@ -29,7 +29,7 @@ void find_all_clusters(const Call& call, const Instance& instance, int64_t group
     if (result.clusters[k].count > 0) result.reuse.push_back(k);
 }
 
-// A group none of whose sub-vector groups has clusters. Images that are mostly zeros are computed apart from the others.
+// A group none of whose sub-vector groups has clusters. Images that are mostly zeros are computed apart.
 void run_dense(const Call& call, const Instance& instance, int64_t group, const DensePart& dense, Executor& executor) {
   const auto run_whole = [&](const Instance& images) {
     if (const auto form = choose_winograd(call.parameters, call.geometry))

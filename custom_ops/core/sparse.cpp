@@ -79,8 +79,8 @@ double share_of_nonzeros(const Call& call, int64_t image, int64_t group) {
   return static_cast<double>(found) / static_cast<double>(sampled);
 }
 
-// What the pixels of a tile read that is not zero: for every chunk of channels one pixel after the other, for every pixel
-// one tap after the other.
+// What the pixels of a tile read that is not zero: for every chunk of channels one pixel after the other, for every
+// pixel one tap after the other.
 struct Lists {
   Scratch<float> values;
   Scratch<int32_t> offsets, ends;  // ends: [chunks][kTile + 1]
@@ -119,7 +119,9 @@ class SparseProduct {
 
   void run_tiles(int64_t first, int64_t count, Executor& executor) {
     std::vector<Lists> lists(count);
-    executor.run(count, [&](size_t i) { lists[i] = make_lists(tile_at(g_, instance_, first + static_cast<int64_t>(i))); });
+    executor.run(count, [&](size_t i) {
+      lists[i] = make_lists(tile_at(g_, instance_, first + static_cast<int64_t>(i)));
+    });
     const int64_t blocks = divide_up(g_.panels(), kSparsePanels);
     const int64_t step = divide_up(count, std::clamp<int64_t>(kTasks / 2 / blocks, 1, count));
     const int64_t parts = divide_up(count, step);

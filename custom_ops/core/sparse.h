@@ -1,5 +1,5 @@
-// The direct product of images most of whose values are zero, as ReLU leaves them: it multiplies only those that are not.
-// Zeros are the one cluster whose products are known without a multiplication, so nothing is lost by it.
+// The direct product of images most of whose values are zero, as ReLU leaves them: it multiplies only the others. Zeros
+// are the one cluster whose products are known without a multiplication, so nothing is lost by it.
 #pragma once
 
 #include <vector>
@@ -9,8 +9,9 @@
 namespace drpass {
 
 // For every image of the instance, whether skipping zeros is expected to take less time than `dense_cost` (winograd.h).
-// It depends on that image alone, so that splitting a batch does not change results. Empty: for none, whatever they hold.
-std::vector<char> images_to_skip_zeros_in(const Call& call, const Instance& instance, int64_t group, Executor& executor);
+// It depends on that image alone, so that splitting a batch does not change results. Empty: for none of them.
+std::vector<char> images_to_skip_zeros_in(const Call& call, const Instance& instance, int64_t group,
+                                          Executor& executor);
 
 // All outputs of a group. False if a weight is not finite, because its product with a zero is NaN; Y is undefined then.
 bool run_sparse(const Call& call, const Instance& instance, int64_t group, Executor& executor);

@@ -19,9 +19,10 @@ constexpr int kPanelVectors = static_cast<int>(kPanel) / kLanes;
 #include "core/kernels/inl/table.h"
 #include "core/kernels/inl/winograd.h"
 
-extern const KernelSet kKernels = {kName, moments,  grid_signature, lsh_signature,
-                                   dense, list_nonzeros, copy_weight_rows, add_nonzeros, build_table, add_rows, epilogue,
-                                   winograd_input, winograd_hash, winograd_weights, winograd_output, to_planes, to_blocks, pool_row,
-                                   lrn};
+extern const KernelSet kKernels = {
+    kName,         moments,          grid_signature, lsh_signature,    dense,
+    list_nonzeros, copy_weight_rows, add_nonzeros,   build_table,      add_rows,
+    epilogue,      winograd_input,   winograd_hash,  winograd_weights, winograd_output,
+    to_planes,     to_blocks,        pool_row,       lrn};
 
 #undef DRPASS_UNROLL

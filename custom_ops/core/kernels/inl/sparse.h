@@ -9,7 +9,8 @@ static int64_t list_nonzeros(const NonzeroWindow& window) {
   int32_t* offsets = w.offsets;
   const auto keep = [&](const float* x, int32_t first) {
     DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v) {
-      const int64_t count = keep_nonzeros(load(x + v * kLanes), add_offset(lanes, first + v * kLanes * w.row), values, offsets);
+      const I own = add_offset(lanes, first + v * kLanes * w.row);
+      const int64_t count = keep_nonzeros(load(x + v * kLanes), own, values, offsets);
       values += count;
       offsets += count;
     }
