@@ -41,7 +41,8 @@ class NodeStages:
     where its profile does not name it. ``kernel_ms``: of the node, while nothing is collected. ``stages_ms``: by stage,
     summed over the threads that work on it. ``wait_ms``: the calling thread's for the others. ``remaining_ratios``: r_c
     of every sub-vector group, the mean over calls and scope instances, 1 where it was computed densely; empty in
-    `exact`. ``guarded``: the share of groups that were computed densely.
+    `exact`. ``guarded``: the share of groups that were computed densely. ``zeros``: the share of zeros in samples of X;
+    ``skipped``: that of the images that were computed without them; both None where zeros can't be skipped.
     """
 
     node: str
@@ -52,6 +53,8 @@ class NodeStages:
     wait_ms: float
     remaining_ratios: tuple[float, ...]
     guarded: float
+    zeros: float | None = None
+    skipped: float | None = None
 
     @property
     def thread_ms(self) -> float:
@@ -81,6 +84,8 @@ class NodeStages:
             "remaining_ratio": self.remaining_ratio,
             "remaining_ratios": list(self.remaining_ratios),
             "guarded": self.guarded,
+            "zeros": self.zeros,
+            "skipped": self.skipped,
         }
 
 
@@ -160,7 +165,9 @@ def collected(library: ctypes.CDLL) -> Reading:
     One entry a node that was called: its name (``node``), ``calls``, ``nanoseconds`` by stage, and for each sub-vector
     group (``sub_groups``) its clusters and pixels in the scope instances that have clusters, the number of instances,
     and of those that were computed densely; with a memo how many ``tiles`` there were, and how many of these it had
-    (``recalled``). Raises DrpassError if memory runs out.
+    (``recalled``); of the ``images`` whose zeros might be skipped, those that were to be computed without them
+    (``skipped``), and in samples of them how many of the values (``sampled``) were zero (``zeros``). Raises DrpassError
+    if memory runs out.
     """
     library.drpass_stages.restype = ctypes.c_char_p
     text = library.drpass_stages().decode("utf-8", errors="replace")
@@ -194,6 +201,11 @@ def _summary(
         ]
         return float(statistics.median(after - before for before, after in zip([0, *totals], totals))) / 1e6
 
+    def share(part: str, whole: str) -> float | None:
+        counts = [(entry[part], entry[whole]) for entry in readings[-1] if entry["node"] == name]
+        total = sum(of for _, of in counts)
+        return sum(count for count, _ in counts) / total if total else None
+
     groups = [group for entry in readings[-1] if entry["node"] == name for group in entry["sub_groups"]]
     instances = sum(count for _, _, count, _ in groups)
     return NodeStages(
@@ -205,6 +217,8 @@ def _summary(
         wait_ms=milliseconds("wait"),
         remaining_ratios=tuple(_remaining_ratio(*group) for group in groups),
         guarded=sum(guarded for *_, guarded in groups) / instances if instances else 0.0,
+        zeros=share("zeros", "sampled"),
+        skipped=share("skipped", "images"),
     )
 
 

@@ -132,7 +132,8 @@ class ShiftedBatches(keras.utils.PyDataset):
         """Which pixels of a batch [batch, side, side] lie in the square of their image; it may stick out."""
         first = self.random.integers(-self.hole // 2, self.side - self.hole // 2, (2, self.batch, 1))
         rows, columns = (first <= np.arange(self.side)) & (np.arange(self.side) < first + self.hole)
-        return rows[:, :, None] & columns[:, None, :]
+        inside: npt.NDArray[np.bool_] = rows[:, :, None] & columns[:, None, :]
+        return inside
 
     def on_epoch_end(self) -> None:
         self.order = self.random.permutation(len(self.labels))

@@ -37,11 +37,18 @@ def in_blocks(case: Case) -> Case:
 
 def skipped(model: bytes, x: np.ndarray, threads: int = 1) -> bool:
     """Whether any image was computed from lists of what is not zero."""
+    entry = collect(model, x, threads)
+    assert bool(entry["skipped"]) == bool(entry["nanoseconds"]["list"])
+    return bool(entry["skipped"])
+
+
+def collect(model: bytes, x: np.ndarray, threads: int = 1) -> dict[str, Any]:
+    """What the library says of one call."""
     with stages.collecting() as library:
         live = session(model, threads)
         live.run(None, {"X": x})
         (entry,) = stages.collected(library)
-    return bool(entry["nanoseconds"]["list"])
+    return entry
 
 
 @st.composite
@@ -110,6 +117,16 @@ def test_zeros_are_skipped_where_that_is_expected_to_gain(
     case.x = mostly_zero(np.random.default_rng(1), case.x.shape, share)
     case = in_blocks(case) if "x_layout" in parameters else case
     assert skipped(case.reuse_model(**parameters), case.x) == expected
+
+
+def test_stages_say_how_many_zeros_there_were_and_which_images_were_computed_without_them() -> None:
+    case = convolution(images=4, size=10)
+    case.x[:] = 0
+    case.x[3] = 1
+    case = in_blocks(case)
+    entry = collect(case.reuse_model(**BLOCKS), case.x)
+    assert (entry["images"], entry["skipped"]) == (4, 3)
+    assert entry["zeros"] / entry["sampled"] == 0.75
 
 
 def test_few_channels_are_not_listed() -> None:

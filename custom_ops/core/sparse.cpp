@@ -56,8 +56,13 @@ double sparse_cost(const Geometry& g, double share) {
   return sums + lists + copies;
 }
 
-// The share of an image's values that is not zero, from pixels at equal distances. An odd one meets all columns.
-double share_of_nonzeros(const Call& call, int64_t image, int64_t group) {
+struct Sample {
+  int64_t nonzeros, values;
+  double share() const { return static_cast<double>(nonzeros) / static_cast<double>(values); }
+};
+
+// How many of an image's values are not zero, at pixels of equal distances. An odd one meets all columns.
+Sample sample_image(const Call& call, int64_t image, int64_t group) {
   const Geometry& g = call.geometry;
   const int64_t channels = g.group_channels(), step = divide_up(g.pixels() * channels, kSampled) | 1;
   Scratch<float> values(call.memory, channels + kPanel);
@@ -71,12 +76,12 @@ double share_of_nonzeros(const Call& call, int64_t image, int64_t group) {
   window.values = values.data();
   window.offsets = offsets.data();
   const float* x = call.tensors.x + image * g.x_image + g.x_offset(group * channels);
-  int64_t found = 0, sampled = 0;
-  for (int64_t pixel = 0; pixel < g.pixels(); pixel += step, sampled += channels) {
+  Sample sample{0, 0};
+  for (int64_t pixel = 0; pixel < g.pixels(); pixel += step, sample.values += channels) {
     window.x = x + pixel * g.x_pixel;
-    found += call.kernels.list_nonzeros(window);
+    sample.nonzeros += call.kernels.list_nonzeros(window);
   }
-  return static_cast<double>(found) / static_cast<double>(sampled);
+  return sample;
 }
 
 // What the pixels of a tile read that is not zero: for every chunk of channels one pixel after the other, for every
@@ -244,7 +249,9 @@ std::vector<char> images_to_skip_zeros_in(const Call& call, const Instance& inst
   if (!can_skip_zeros(g) || g.pixels() == 0 || sparse_cost(g, 0) > limit) return {};
   std::vector<char> skip(instance.images);
   executor.run(instance.images, [&](size_t i) {
-    skip[i] = sparse_cost(g, share_of_nonzeros(call, instance.image(static_cast<int64_t>(i)), group)) < limit;
+    const Sample sample = sample_image(call, instance.image(static_cast<int64_t>(i)), group);
+    skip[i] = sparse_cost(g, sample.share()) < limit;
+    if (call.stages) call.stages->add_image(sample.values - sample.nonzeros, sample.values, skip[i]);
   });
   return skip;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <utility>
 
 namespace drpass {
 
@@ -57,7 +58,8 @@ StageTimes::~StageTimes() {
 }
 
 void StageTimes::clear() {
-  calls_ = tiles_ = recalled_ = 0;
+  for (std::atomic<int64_t>* count : {&calls_, &tiles_, &recalled_, &zeros_, &sampled_, &images_, &skipped_})
+    *count = 0;
   for (std::atomic<int64_t>& time : nanoseconds_) time = 0;
   const std::lock_guard<std::mutex> lock(mutex_);
   sub_groups_.clear();
@@ -83,8 +85,12 @@ std::string StageTimes::to_json() const {
   for (size_t stage = 0; stage < kStages; ++stage)
     text += (stage ? ", \"" : "\"") + std::string(kStageNames[stage]) + "\": " +
             std::to_string(nanoseconds_[stage].load());
-  text += "}, \"tiles\": " + std::to_string(tiles_.load()) + ", \"recalled\": " + std::to_string(recalled_.load()) +
-          ", \"sub_groups\": [";
+  text += "}";
+  for (const auto& [name, count] : {std::pair("tiles", &tiles_), std::pair("recalled", &recalled_),
+                                    std::pair("zeros", &zeros_), std::pair("sampled", &sampled_),
+                                    std::pair("images", &images_), std::pair("skipped", &skipped_)})
+    text += ", \"" + std::string(name) + "\": " + std::to_string(count->load());
+  text += ", \"sub_groups\": [";
   const std::lock_guard<std::mutex> lock(mutex_);
   for (const SubGroup& of : sub_groups_) {
     text += &of == sub_groups_.data() ? "[" : ", [";

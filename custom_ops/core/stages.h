@@ -50,6 +50,14 @@ class StageTimes {
     recalled_.fetch_add(recalled, std::memory_order_relaxed);
   }
 
+  // One image of which `zeros` of `sampled` values were zero; `skipped`: it was to be computed without them.
+  void add_image(int64_t zeros, int64_t sampled, bool skipped) {
+    zeros_.fetch_add(zeros, std::memory_order_relaxed);
+    sampled_.fetch_add(sampled, std::memory_order_relaxed);
+    images_.fetch_add(1, std::memory_order_relaxed);
+    skipped_.fetch_add(skipped, std::memory_order_relaxed);
+  }
+
   // As an object of JSON; empty if there was no call.
   std::string to_json() const;
 
@@ -60,7 +68,7 @@ class StageTimes {
   };
 
   const std::string node_;
-  std::atomic<int64_t> calls_{0}, tiles_{0}, recalled_{0};
+  std::atomic<int64_t> calls_{0}, tiles_{0}, recalled_{0}, zeros_{0}, sampled_{0}, images_{0}, skipped_{0};
   std::atomic<int64_t> nanoseconds_[kStages] = {};
   mutable std::mutex mutex_;  // of what follows
   std::vector<SubGroup> sub_groups_;

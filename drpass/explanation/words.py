@@ -60,7 +60,8 @@ def describe_method(work: Work, parameters: ReuseParameters) -> Iterator[str]:
 
 def describe_dense(work: Work) -> str:
     """How the exact operator, or a group over the limit, is computed."""
-    return f"{_dense_form(work)} Images that are mostly zeros are computed from what is not zero, where that is less work."
+    zeros = "Images that are mostly zeros are computed from what is not zero, where that is less work."
+    return f"{_dense_form(work)} {zeros}"
 
 
 def _dense_form(work: Work) -> str:
