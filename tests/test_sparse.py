@@ -106,6 +106,7 @@ def test_matrix_of_zeros_gives_what_numpy_gives(inputs: int, outputs: int, rows:
         (0.0, 3, BLOCKS, True),
         (1.0, 3, BLOCKS, False),
         (1.0, 1, BLOCKS, False),
+        (0.05, 3, {**BLOCKS, "skip_zeros": 0}, False),
         (0.05, 3, {}, False),  # channels of a pixel do not lie side by side
         (0.05, 3, {"method": "grid", **BLOCKS, "max_remaining_ratio": 1e-6}, True),  # where all of it is dense
     ],

@@ -36,6 +36,7 @@ struct Parameters {
   float max_remaining_ratio = 0.5f;
   TableType table_type = TableType::float32;
   bool winograd = true;
+  bool skip_zeros = true;
   bool allow_tf32 = false;  // only CUDA has it
   int64_t memo_bytes = 0;
 

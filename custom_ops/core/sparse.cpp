@@ -246,7 +246,7 @@ std::vector<char> images_to_skip_zeros_in(const Call& call, const Instance& inst
                                           Executor& executor) {
   const Geometry& g = call.geometry;
   const double limit = kMargin * static_cast<double>(dense_cost(call.parameters, g));
-  if (!can_skip_zeros(g) || g.pixels() == 0 || sparse_cost(g, 0) > limit) return {};
+  if (!call.parameters.skip_zeros || !can_skip_zeros(g) || g.pixels() == 0 || sparse_cost(g, 0) > limit) return {};
   std::vector<char> skip(instance.images);
   executor.run(instance.images, [&](size_t i) {
     const Sample sample = sample_image(call, instance.image(static_cast<int64_t>(i)), group);

@@ -210,6 +210,7 @@ void read_method(const Reader<Source>& reader, Parameters& p) {
   p.table_type = reader.template get_name<TableType>("table_type",
                                                      {{"float", TableType::float32}, {"int16", TableType::int16}});
   p.winograd = reader.template get_in<int64_t>("winograd", 1, 0, 1) != 0;
+  p.skip_zeros = reader.template get_in<int64_t>("skip_zeros", 1, 0, 1) != 0;
   p.allow_tf32 = reader.template get_in<int64_t>("allow_tf32", 0, 0, 1) != 0;
   p.memo_bytes = reader.template get_in<int64_t>("memo_bytes", 0, 0, int64_t{1} << 36);
   p.seed = static_cast<uint64_t>(reader.template get<int64_t>("seed", 0));

@@ -130,6 +130,7 @@ DEFAULTS: dict[str, int | float | str] = {
     "max_remaining_ratio": 0.5,
     "table_type": "float",
     "winograd": 1,
+    "skip_zeros": 1,
     "allow_tf32": 0,
     "memo_bytes": 0,
     "activation": "none",
