@@ -21,9 +21,6 @@ constexpr int64_t kTilesOfTask = 4;
 constexpr int64_t kSampled = 4 * 1024;
 // With fewer channels, listing takes as long as multiplying.
 constexpr int64_t kFewestChannels = 2 * kPanel;
-// Only what is clearly expected to gain is worth leaving the other images of a batch.
-constexpr double kMargin = 0.85;
-
 // Channels whose weights are worked on at a time, in whole blocks.
 int64_t chunk_channels(const Geometry& g) {
   return std::min(g.blocks(), std::max<int64_t>(1, kRows / g.taps() / kPanel)) * kPanel;
@@ -43,17 +40,19 @@ bool can_skip_zeros(const Geometry& g) {
 // Between blocks of 16 channels.
 int64_t block_stride(const Geometry& g) { return g.x_layout == Layout::blocked ? g.x_channel : kPanel; }
 
-// Vector instructions for one image of which `share` is not zero (fitted with AVX-512 to 64 outputs a list and 10 to 72
-// entries). Beside its products an entry takes a broadcast, and a list a branch that can't be foreseen.
+// Cycles for one image of which `share` is not zero, fitted to `make bench-stages` with AVX-512. Beside its products an
+// entry takes a broadcast, and a list a branch that can't be foreseen. They are compared with the vector instructions of
+// `dense_cost`, which take 1.1 to 1.2 cycles, so what is chosen is expected to gain a tenth or more.
 double sparse_cost(const Geometry& g, double share) {
   const double pixels = static_cast<double>(g.output_pixels()), panels = static_cast<double>(g.panels());
   const double window = static_cast<double>(g.taps() * g.group_channels());
   const double blocks = static_cast<double>(divide_up(g.panels(), kSparsePanels));
   const double chunks = static_cast<double>(divide_up(g.group_channels(), chunk_channels(g)));
-  const double sums = pixels * (window * share * (1.15 * panels + 0.5 * blocks) + chunks * blocks * 30);
-  const double lists = pixels * static_cast<double>(g.taps() * g.blocks()) * 12;
-  const double copies = window * panels * 3 * static_cast<double>(divide_up(g.output_pixels(), kTilesOfTask * kTile));
-  return sums + lists + copies;
+  const double sums = pixels * (window * share * (1.3 * panels + 0.8 * blocks) + chunks * blocks * 24);
+  const double lists = pixels * static_cast<double>(g.taps() * g.blocks()) * 16;
+  const double copies = window * panels * 5 * static_cast<double>(divide_up(g.output_pixels(), kTilesOfTask * kTile));
+  const double epilogue = pixels * panels * 6, tasks = 35000;
+  return sums + lists + copies + epilogue + tasks;
 }
 
 struct Sample {
@@ -245,7 +244,7 @@ class SparseProduct {
 std::vector<char> images_to_skip_zeros_in(const Call& call, const Instance& instance, int64_t group,
                                           Executor& executor) {
   const Geometry& g = call.geometry;
-  const double limit = kMargin * static_cast<double>(dense_cost(call.parameters, g));
+  const double limit = static_cast<double>(dense_cost(call.parameters, g));
   if (!call.parameters.skip_zeros || !can_skip_zeros(g) || g.pixels() == 0 || sparse_cost(g, 0) > limit) return {};
   std::vector<char> skip(instance.images);
   executor.run(instance.images, [&](size_t i) {
