@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <limits>
 
 #include "core/direct.h"
 #include "core/winograd.h"
@@ -19,8 +18,9 @@ constexpr int64_t kTilesToSpread = 2 * kTasks;
 constexpr int64_t kTilesOfTask = 4;
 // Values of an image that are looked at to tell how many are zero.
 constexpr int64_t kSampled = 4 * 1024;
-// With fewer channels, listing takes as long as multiplying.
+// With fewer channels, listing takes as long as multiplying; the lists of a tile with more values a pixel would be long.
 constexpr int64_t kFewestChannels = 2 * kPanel;
+constexpr int64_t kLargestWindow = 32 * 1024;
 // Channels whose weights are worked on at a time, in whole blocks.
 int64_t chunk_channels(const Geometry& g) {
   return std::min(g.blocks(), std::max<int64_t>(1, kRows / g.taps() / kPanel)) * kPanel;
@@ -29,12 +29,11 @@ int64_t chunk_channels(const Geometry& g) {
 // Floats between neighbouring rows of weights.
 int64_t row_of(const Geometry& g) { return std::min(g.panels(), kSparsePanels) * kPanel; }
 
-// Channels of a pixel must lie side by side, and offsets and lists in 32 bits.
+// Channels of a pixel must lie side by side.
 bool can_skip_zeros(const Geometry& g) {
   const bool blocks = g.x_layout == Layout::blocked || (g.x_channel == 1 && g.group_channels() % kPanel == 0);
-  const int64_t window = checked_product({g.taps(), divide_up(g.group_channels(), kPanel) * kPanel});
   return blocks && g.group_channels() >= kFewestChannels &&
-         window < std::numeric_limits<int32_t>::max() / (kTile * kSparsePanels * kPanel);
+         checked_product({g.taps(), g.blocks(), kPanel}) <= kLargestWindow;
 }
 
 // Between blocks of 16 channels.
