@@ -21,6 +21,7 @@ constexpr int64_t kSampled = 4 * 1024;
 // With fewer channels, listing takes as long as multiplying; the lists of a tile with more values a pixel would be long.
 constexpr int64_t kFewestChannels = 2 * kPanel;
 constexpr int64_t kLargestWindow = 32 * 1024;
+
 // Channels whose weights are worked on at a time, in whole blocks.
 int64_t chunk_channels(const Geometry& g) {
   return std::min(g.blocks(), std::max<int64_t>(1, kRows / g.taps() / kPanel)) * kPanel;
