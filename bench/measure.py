@@ -22,7 +22,6 @@ from drpass.data import Data, Preprocess, open_data
 from drpass.errors import DrpassError
 from drpass.execution import open_session
 from drpass.export import export
-from drpass.plan_file import Plan
 from drpass.profile import kernel_times, original_names, time_of
 from drpass.rewriting import rewrite
 from drpass.tensors import Feeds, TensorSpec, input_specs
@@ -94,17 +93,14 @@ class Workshop:
 
     def rewritten(self, original: Path, rewriting: Rewriting, only: str = "") -> Path:
         """The model rewritten so; ``only``: this node alone. Made anew each time: drpass may have changed."""
-        if rewriting.plan:
-            result = rewrite(original, plan=Plan.read(REPOSITORY / rewriting.plan))
-        else:
-            result = rewrite(
-                original,
-                parameters=rewriting.parameters,
-                include=[only] if only else rewriting.include,
-                exclude=rewriting.exclude,
-                op_types=rewriting.op_types,
-                memo_bytes=rewriting.memo << 20,
-            )
+        result = rewrite(
+            original,
+            parameters=rewriting.parameters,
+            include=[only] if only else rewriting.include,
+            exclude=rewriting.exclude,
+            op_types=rewriting.op_types,
+            memo_bytes=rewriting.memo << 20,
+        )
         if not result.report.replaced:
             reasons = "; ".join(sorted({verdict.reason for verdict in result.report.verdicts}))
             raise DrpassError(f"nothing was replaced: {reasons}")

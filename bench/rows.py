@@ -19,20 +19,16 @@ _SELECTION = ("include", "exclude", "op_types")
 
 @dataclass(frozen=True)
 class Rewriting:
-    """The arguments of drpass.rewrite. ``memo``: MiB in which a session keeps results from call to call; ``plan``: a
-    file relative to the repository, in place of all others."""
+    """The arguments of drpass.rewrite. ``memo``: MiB in which a session keeps results from call to call."""
 
     parameters: ReuseParameters
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     op_types: tuple[str, ...] = ()
     memo: int = 0
-    plan: str = ""
 
     def describe(self) -> str:
-        """``grid L=4 ..., include *conv2*``, or the plan."""
-        if self.plan:
-            return self.plan
+        """``grid L=4 ..., include *conv2*``"""
         chosen = [f"{key.replace('_', ' ')} {' '.join(getattr(self, key))}" for key in _SELECTION if getattr(self, key)]
         memo = [f"memo {self.memo} MiB"] if self.memo else []
         return ", ".join([self.parameters.describe(), *memo, *chosen])
@@ -99,8 +95,6 @@ def _rewriting(table: Mapping[str, Any]) -> Rewriting:
     for key in table:
         if key not in (*names, *others):
             raise DrpassError(f"unknown key rewrite.{key}; the keys are {', '.join((*names, *others))}")
-    if "plan" in table and len(table) > 1:
-        raise DrpassError("rewrite.plan says everything: leave out the other keys of rewrite")
     try:
         parameters = values_of({key: value for key, value in table.items() if key in names}, ReuseParameters)
         rest = {key: value for key, value in table.items() if key in others}
