@@ -9,6 +9,7 @@ from pathlib import Path
 
 import document
 
+from drpass.console import visible
 from drpass.errors import DrpassError
 
 #: Where models are kept from one script and run to the next.
@@ -26,17 +27,11 @@ def add_places(parser: argparse.ArgumentParser, out: str = "Markdown file whose 
     parser.add_argument("--out", type=Path, help=out)
 
 
-def names(text: str) -> list[str]:
-    """Of an option with commas between them; none of an empty one."""
-    return [name for name in text.split(",") if name]
-
-
-def whole_numbers(option: str, text: str) -> list[int]:
-    """Of an option with commas between them. Raises DrpassError that names it."""
-    try:
-        return [int(number) for number in text.split(",")]
-    except ValueError as error:
-        raise DrpassError(f"{option} must be whole numbers with commas between them: {text!r}") from error
+def count(text: str) -> int:
+    """What an option's number is read with that must be above 0."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, not {text!r}")
+    return int(text)
 
 
 def publish(sections: Mapping[str, str], out: Path | None) -> None:
@@ -51,5 +46,5 @@ def finish(work: Callable[[], int | None]) -> int:
     try:
         return work() or 0
     except DrpassError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {visible(' '.join(str(error).split()))}", file=sys.stderr)
         return 2

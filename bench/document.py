@@ -11,7 +11,7 @@ from pathlib import Path
 import onnxruntime
 
 from drpass import __version__
-from drpass.benchmark import Machine
+from drpass.benchmark import Machine, this_machine
 from drpass.errors import DrpassError
 from drpass.files import atomic_output
 
@@ -31,6 +31,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in cells]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def measured(script: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table with the conditions above it, on this machine."""
+    return f"{conditions(script, this_machine())}\n\n{table(headings, rows)}"
 
 
 def _markers(name: str) -> tuple[str, str]:

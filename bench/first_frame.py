@@ -3,19 +3,23 @@
     python bench/first_frame.py film-still --prefill 4 64 --frames 8 --runs 5 --threads 1
 
 The row is one of films.toml. Frames 1 to N give the windows; the frame after them is the first that a new session sees.
+Exit status: 0 measured, 2 bad input.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import command
 import scenes
 from measure import REPOSITORY, Workshop
-from rows import load_rows
+from rows import Row, load_rows
 
 from drpass import console
 from drpass.data import Batch, Data, Preprocess
@@ -26,38 +30,50 @@ from drpass.stages import collected, collecting
 from drpass.tensors import input_specs
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table: seconds to create a session, of its first call, and of one more, medians of sessions in turn."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser_of(__doc__)
     parser.add_argument("row")
-    parser.add_argument("--prefill", type=int, nargs="*", default=[4, 64], metavar="MIB")
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--side", type=int, help="Of a frame. Default: the row's.")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    (row,) = load_rows(Path(__file__).with_name("films.toml"), [options.row])
-    with tempfile.TemporaryDirectory() as folder:
-        original = Workshop(Path(folder)).original(row)
-        preprocess = Preprocess.from_toml(REPOSITORY / row.preprocess)
-        frames = scenes.film(row.motion, options.side or row.side, options.frames + 1)
-        inputs = input_specs(open_session(original))[0]
-        *before, frame = scenes.picture_batches(frames, preprocess, inputs, "frames").batches()
-        memo = row.rewrite.memo or 1024
-        cold = rewrite(original, parameters=row.rewrite.parameters, memo_bytes=memo << 20)
-        models = {
-            "original": original,
-            "no memo": Path(folder, "exact.onnx"),
-            f"memo {memo}": Path(folder, "cold.onnx"),
-        }
-        rewrite(original, parameters=row.rewrite.parameters).save(models["no memo"])
-        cold.save(models[f"memo {memo}"])
-        for mib in options.prefill:
-            warm = prefill(cold, _data(before), mib << 20)
-            models[f"memo {memo}, prefilled with {mib}"] = Path(folder, f"warm{mib}.onnx")
-            warm.save(models[f"memo {memo}, prefilled with {mib}"])
-            console.out.print(warm.report.notes[0], markup=False)
-        _print(models, frame, options.runs, options.threads)
+    parser.add_argument("--prefill", type=command.count, nargs="*", default=[4, 64], metavar="MIB")
+    parser.add_argument("--frames", type=command.count, default=8, help="before the first one that is timed")
+    parser.add_argument("--side", type=command.count, help="of a frame; default: the row's")
+    parser.add_argument("--runs", type=command.count, default=5)
+    parser.add_argument("--threads", type=command.count, default=1)
+    options = parser.parse_args(arguments)
+
+    def measure() -> None:
+        (row,) = load_rows(Path(__file__).with_name("films.toml"), [options.row])
+        with tempfile.TemporaryDirectory() as folder:
+            original = Workshop(Path(folder)).original(row)
+            *before, frame = _frames(row, original, options)
+            _print(_models(row, original, before, options.prefill, Path(folder)), frame, options.runs, options.threads)
+
+    return command.finish(measure)
+
+
+def _frames(row: Row, original: Path, options: argparse.Namespace) -> list[Batch]:
+    frames = scenes.film(row.motion, options.side or row.side, options.frames + 1)
+    inputs = input_specs(open_session(original))[0]
+    preprocess = Preprocess.from_toml(REPOSITORY / row.preprocess)
+    return list(scenes.picture_batches(frames, preprocess, inputs, "frames").batches())
+
+
+def _models(row: Row, original: Path, before: list[Batch], prefills: Sequence[int], folder: Path) -> dict[str, Path]:
+    """Files of the original and of its rewritten forms, by what they are."""
+    memo = row.rewrite.memo or 1024
+    results = {
+        "no memo": rewrite(original, parameters=row.rewrite.parameters),
+        f"memo {memo}": (cold := rewrite(original, parameters=row.rewrite.parameters, memo_bytes=memo << 20)),
+    }
+    for mib in prefills:
+        warm = prefill(cold, _data(before), mib << 20)
+        results[f"memo {memo}, prefilled with {mib}"] = warm
+        console.out.print(warm.report.notes[0], markup=False)
+    models = {"original": original}
+    for number, (name, result) in enumerate(results.items()):
+        models[name] = folder / f"rewritten{number}.onnx"
+        result.save(models[name])
+    return models
 
 
 def _data(batches: list[Batch]) -> Data:
@@ -99,4 +115,4 @@ def _found(path: Path, frame: Batch, threads: int) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

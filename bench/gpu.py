@@ -27,6 +27,7 @@ from convolutions import CLUSTERED, Convolution, Network, distinct, load_network
 from roofline_table import BATCHES
 
 from drpass import console
+from drpass.commands.comma_lists import whole_numbers
 from drpass.errors import DrpassError
 from drpass.execution import Provider
 from drpass.roofline import devices
@@ -96,7 +97,7 @@ def at_batch(networks: list[Network], batch: int) -> str:
 def _measure_all(
     networks: list[Network], options: argparse.Namespace
 ) -> list[tuple[Convolution, int, list[gpu_measure.Measured]]]:
-    batches = command.whole_numbers("--batches", options.batches)
+    batches = whole_numbers("--batches", options.batches)
     if min(batches) < 1:
         raise DrpassError(f"--batches must be 1 or more: {options.batches!r}")
     effort = gpu_measure.Effort(2, 2) if options.quick else gpu_measure.Effort()

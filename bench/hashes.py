@@ -26,7 +26,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from onnx import numpy_helper
 from rows import Row, load_rows
 
-from drpass.benchmark import bench, this_machine
+from drpass.benchmark import bench
+from drpass.commands.comma_lists import whole_numbers
 from drpass.errors import DrpassError
 from drpass.operator.spec import ReuseParameters
 from drpass.rewriting import rewrite
@@ -95,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     def measure() -> None:
-        batches = command.whole_numbers("--batch", options.batch)
+        batches = whole_numbers("--batch", options.batch)
         text = report(Workshop(options.work), batches, options.error, options.layers)
         command.publish({"hashes": text}, options.out)
 
@@ -111,7 +112,7 @@ def report(workshop: Workshop, batches: Sequence[int], limit: float, pattern: st
             continue
         for batch in batches:
             lines += layer_lines(rows[name], node, workshop, batch, limit)
-    return f"{document.conditions('bench/hashes.py', this_machine())}\n\n{document.table(_HEADINGS, lines)}"
+    return document.measured("bench/hashes.py", _HEADINGS, lines)
 
 
 def layer_lines(row: Row, node: str, workshop: Workshop, batch: int, limit: float) -> list[list[str]]:

@@ -21,13 +21,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from measure import Workshop, labelled
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from rows import Row, load_rows
 
-from drpass.benchmark import bench, this_machine
+from drpass.benchmark import bench
+from drpass.commands.comma_lists import whole_numbers
 from drpass.data import Data
 from drpass.execution import open_session, run
-from drpass.tensors import Feeds
+from drpass.quantisation import quantise
 
 _ROWS = "vgg16-1", "squeezenet-1"
 _CALIBRATION_PICTURES = 16
@@ -42,16 +42,6 @@ _EQUAL = "network", "layer", "channels", "side", *(f"L = {length}" for length in
 Bytes = npt.NDArray[np.uint8]
 
 
-class _Pictures(CalibrationDataReader):  # type: ignore[misc]
-    """The pictures that the ranges of all values are taken from."""
-
-    def __init__(self, feeds: Iterator[Feeds]) -> None:
-        self._feeds = feeds
-
-    def get_next(self) -> Feeds | None:
-        return next(self._feeds, None)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write the document if asked to."""
     parser = command.parser_of(__doc__)
@@ -61,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     def measure() -> None:
-        threads = command.whole_numbers("--threads", options.threads)
+        threads = whole_numbers("--threads", options.threads)
         speed: list[list[str]] = []
         equal: list[list[str]] = []
         for row in load_rows(Path(__file__).with_name("rows.toml"), _ROWS):
@@ -73,28 +63,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             exact = workshop.rewritten(original, row.rewrite)
             speed += _speed_lines(row, original, quantised, exact, data.first(options.pictures), threads)
             equal += _equal_lines(row, quantised, data)
-        command.publish({"speed": _section(_SPEED, speed), "equal": document.table(_EQUAL, equal)}, options.out)
+        sections = {
+            "speed": document.measured("bench/quantised.py", _SPEED, speed),
+            "equal": document.table(_EQUAL, equal),
+        }
+        command.publish(sections, options.out)
 
     return command.finish(measure)
 
 
-def _section(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return f"{document.conditions('bench/quantised.py', this_machine())}\n\n{document.table(headings, rows)}"
-
-
 def _quantise(original: Path, data: Data, folder: Path) -> Path:
-    """The network in QDQ form, as onnxruntime.quantization makes it."""
+    """Beside the original; the first pictures give the ranges."""
     path = folder / f"{original.stem}.qdq.onnx"
-    feeds = (batch.feeds for batch in itertools.islice(data.batches(), _CALIBRATION_PICTURES))
-    quantize_static(
-        original,
-        path,
-        _Pictures(feeds),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-    )
+    quantise(original, path, (batch.feeds for batch in itertools.islice(data.batches(), _CALIBRATION_PICTURES)))
     return path
 
 

@@ -24,7 +24,8 @@ from measure import REPOSITORY, Workshop, labelled
 from onnx import numpy_helper
 from rows import Row, load_rows
 
-from drpass.benchmark import Timing, bench, this_machine
+from drpass.benchmark import Timing, bench
+from drpass.commands.comma_lists import whole_numbers
 from drpass.data import Batch, Data, Preprocess
 from drpass.execution import Model, open_session
 from drpass.operator.spec import ReuseParameters
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     def measure() -> None:
-        threads = command.whole_numbers("--threads", options.threads)
+        threads = whole_numbers("--threads", options.threads)
         text = report(cases(Workshop(options.work), 2 if options.quick else None), threads)
         command.publish({"scaling": text}, options.out)
 
@@ -136,7 +137,7 @@ def report(points: Iterator[Case], threads: Sequence[int]) -> str:
             rewritten = rewrite(case.model, parameters=method).to_proto()
             timings = _timings(case, rewritten, threads)
             lines += [_line(case, method, timing) for timing in timings]
-    return f"{document.conditions('bench/scaling.py', this_machine())}\n\n{document.table(_HEADINGS, lines)}"
+    return document.measured("bench/scaling.py", _HEADINGS, lines)
 
 
 def _timings(case: Case, rewritten: onnx.ModelProto, threads: Sequence[int]) -> list[Timing]:

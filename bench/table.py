@@ -1,11 +1,11 @@
 """The table of what drpass reaches: speed against the untouched model, and the quality beside it.
 
     python bench/table.py [--quick] [--rows NAME,...] [--threads 1,2] [--out docs/performance.md]
-    python bench/table.py --rows-file bench/tuned.toml --out docs/performance.md --section tuned
+    python bench/table.py --rows-file bench/films.toml --out docs/performance.md --section films
 
-Rows are in rows.toml; films.toml has those that take long, tuned.toml those whose settings are plans of the tuner,
-paper.toml networks whose weights are not shipped. Data and models are found through DRPASS_DATA and DRPASS_MODELS; a
-row whose data or model is not there says so. Exit status: 0 measured (whether or not goals are met), 2 bad input.
+Rows are in rows.toml; films.toml has those that take long, paper.toml networks whose weights are not shipped. Data and
+models are found through DRPASS_DATA and DRPASS_MODELS; a row whose data or model is not there says so. Exit status: 0
+measured (whether or not goals are met), 2 bad input.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import document
 from measure import Effort, Measured, Workshop, measure
 from rows import Row, load_rows
 
+from drpass.commands.comma_lists import names, whole_numbers
 from drpass.errors import DrpassError
 
 #: What the rewritten session may take at its peak besides its memo, as a multiple of the original's; ratio on noise.
@@ -51,8 +52,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> None:
     if options.out and (options.quick or options.rows):
         raise DrpassError("--out takes the whole table only: leave out --quick and --rows")
-    threads = tuple(command.whole_numbers("--threads", options.threads))
-    rows = load_rows(options.rows_file, command.names(options.rows))
+    threads = tuple(whole_numbers("--threads", options.threads))
+    rows = load_rows(options.rows_file, names(options.rows))
     text = report(*measure_all(rows, Workshop(options.work), Effort(threads, options.quick)))
     command.publish({options.section: text}, options.out)
 

@@ -20,7 +20,8 @@ import document
 from measure import REPOSITORY, Workshop
 from rows import Row, load_rows
 
-from drpass.benchmark import bench, this_machine
+from drpass.benchmark import bench
+from drpass.commands.comma_lists import names, whole_numbers
 from drpass.data import Preprocess, open_split
 from drpass.data.split import Split
 from drpass.execution import open_session
@@ -53,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     def tune() -> int:
-        rows = load_rows(Path(__file__).with_name("rows.toml"), command.names(options.rows))
-        seeds = command.whole_numbers("--seeds", options.seeds)
+        rows = load_rows(Path(__file__).with_name("rows.toml"), names(options.rows))
+        seeds = whole_numbers("--seeds", options.seeds)
         lines, kept = [], True
         for row in rows:
             for seed in seeds:
@@ -120,7 +121,7 @@ def _line(row: Row, budget: Budget, seed: int, tuned: Tuned, against: str) -> tu
 
 
 def _report(lines: Sequence[Sequence[str]]) -> str:
-    return f"{document.conditions('bench/tuning.py', this_machine())}\n\n{document.table(_HEADINGS, lines)}"
+    return document.measured("bench/tuning.py", _HEADINGS, lines)
 
 
 if __name__ == "__main__":

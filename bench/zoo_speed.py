@@ -23,7 +23,8 @@ import document
 import numpy as np
 from measure import REPOSITORY
 
-from drpass.benchmark import bench, this_machine
+from drpass.benchmark import bench
+from drpass.commands.comma_lists import names, whole_numbers
 from drpass.data import Data, Preprocess, open_data
 from drpass.data.sources import PHOTOGRAPHS
 from drpass.errors import DrpassError
@@ -66,12 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     def measure() -> None:
-        threads = command.whole_numbers("--threads", options.threads)
+        threads = whole_numbers("--threads", options.threads)
         lines: list[list[str]] = []
-        for name, row in _rows(command.names(options.rows)).items():
+        for name, row in _rows(names(options.rows)).items():
             print(f"{name} ...", file=sys.stderr, flush=True)
             lines += _measured(row, _exported(name, row, options.work), threads, options.runs)
-        text = f"{document.conditions('bench/zoo_speed.py', this_machine())}\n\n{document.table(_HEADINGS, lines)}"
+        text = document.measured("bench/zoo_speed.py", _HEADINGS, lines)
         command.publish({"zoo": text}, options.out)
 
     return command.finish(measure)

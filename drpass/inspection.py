@@ -12,9 +12,9 @@ import onnx_ir as ir
 
 from drpass import model_io, passes
 from drpass.model_check import require_valid
-from drpass.operator.spec import BLOCKED, DEFAULTS, DOMAIN, OP_TYPE, ReuseParameters, describe_layouts
+from drpass.operator.spec import BLOCKED, DEFAULTS, OP_TYPE, ReuseParameters, describe_layouts
 from drpass.passes import Selection, Verdict
-from drpass.passes.places import label, places
+from drpass.passes.places import is_reuse, label, places
 from drpass.rules import quantised
 from drpass.rules.anchor import Kept, attribute, constant, input_of
 from drpass.shape_inference import Shapes, dims_of, infer_shapes
@@ -90,7 +90,7 @@ def _info(path: str, node: ir.Node, macs: int | None, total: int, shapes: Shapes
     if verdict is not None:
         chosen = verdict.parameters
         text = f"replace: {chosen.describe()}" if chosen is not None else f"keep: {verdict.reason}"
-    elif _is_reuse(node):
+    elif is_reuse(node):
         text = describe_reuse(node)
     return NodeInfo(
         node=label(node),
@@ -118,16 +118,12 @@ def describe_reuse(node: ir.Node) -> str:
     return method + ("" if activation == "none" else f", {activation}") + describe_layouts(*layouts)
 
 
-def _is_reuse(node: ir.Node) -> bool:
-    return node.domain == DOMAIN and node.op_type == OP_TYPE
-
-
 def _macs(node: ir.Node, shapes: Shapes) -> int | None:
     """Outputs times the weights that each reads."""
     output = _dims(node.outputs[0] if node.outputs else None, shapes)
     if node.op_type not in WORKING or not output:
         return None
-    if _is_reuse(node) and node.attributes.get_string("y_layout", "") == BLOCKED:
+    if is_reuse(node) and node.attributes.get_string("y_layout", "") == BLOCKED:
         # The lanes without a channel are no work.
         output = (output[0], node.attributes.get_int("output_channels", 0), *output[2:-1])
     # The leading axis is the batch: one image counts where it is symbolic.
@@ -139,7 +135,7 @@ def _macs(node: ir.Node, shapes: Shapes) -> int | None:
 
 def _reads(node: ir.Node, shapes: Shapes) -> int | None:
     """The weights that one output element reads: K."""
-    if _is_reuse(node):
+    if is_reuse(node):
         packed = _shape(input_of(node, 1), shapes)
         return None if packed is None or len(packed) != 5 else _product(packed[2:4])
     if node.op_type in _WEIGHTS_AT:

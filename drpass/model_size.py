@@ -10,8 +10,8 @@ import onnx_ir as ir
 
 from drpass.console import size_text
 from drpass.operator.packing import PANEL
-from drpass.operator.spec import DOMAIN, OP_TYPE, W
-from drpass.passes.places import places
+from drpass.operator.spec import W
+from drpass.passes.places import places, reuse_nodes
 from drpass.rules.anchor import input_of
 
 #: What is less than this part of the original is not worth a word.
@@ -109,17 +109,16 @@ def _constant(node: ir.Node) -> ir.TensorProtocol | None:
 def _packed(model: ir.Model) -> list[tuple[ir.TensorProtocol, int]]:
     """The packed weights of all nodes, each once, with their output channels."""
     found: dict[ir.Value, tuple[ir.TensorProtocol, int]] = {}
-    for place in places(model):
-        for node in place.graph:
-            weights = input_of(node, W) if node.op_type == OP_TYPE and node.domain == DOMAIN else None
-            if weights is None:
-                continue
-            producer, channels = weights.producer(), node.attributes.get("output_channels")
-            tensor = weights.const_value if producer is None else _constant(producer)
-            # A model that is given may hold anything.
-            known = channels is not None and channels.type == ir.AttributeType.INT and not channels.is_ref()
-            if tensor is not None and channels is not None and known and len(tensor.shape) == _PACKED_AXES:
-                found[weights] = tensor, channels.as_int()
+    for node in reuse_nodes(model):
+        weights = input_of(node, W)
+        if weights is None:
+            continue
+        producer, channels = weights.producer(), node.attributes.get("output_channels")
+        tensor = weights.const_value if producer is None else _constant(producer)
+        # A model that is given may hold anything.
+        known = channels is not None and channels.type == ir.AttributeType.INT and not channels.is_ref()
+        if tensor is not None and channels is not None and known and len(tensor.shape) == _PACKED_AXES:
+            found[weights] = tensor, channels.as_int()
     return list(found.values())
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import tomli_w
 
+from drpass.console import visible
 from drpass.errors import DrpassError
 from drpass.files import atomic_output, read_toml
 from drpass.operator.spec import LARGEST_MEMO, LRN, ReuseParameters, check_parameters
@@ -102,7 +103,8 @@ class Plan:
 
         Raises DrpassError if the file can't be written.
         """
-        text = _COMMENT + tomli_w.dumps(self._table()).rstrip("\n") + "\n"
+        lines = tomli_w.dumps(self._table()).rstrip("\n").split("\n")
+        text = _COMMENT + "".join(f"{visible(line, _toml_escape)}\n" for line in lines)
         with atomic_output(Path(path)) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
 
@@ -137,6 +139,11 @@ def _is_missing(value: Any) -> bool:
 
 def _is_64_bit(value: int) -> bool:
     return -(2**63) <= value < 2**63
+
+
+def _toml_escape(character: str) -> str:
+    """For texts in quotes; tomli_w itself escapes only the first 32 of the controls."""
+    return f"\\u{ord(character):04x}" if ord(character) < 0x10000 else f"\\U{ord(character):08x}"
 
 
 def _node_table(node: NodePlan) -> dict[str, Any]:

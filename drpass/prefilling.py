@@ -20,8 +20,9 @@ from drpass.data import Data, DataSource, as_data
 from drpass.errors import DrpassError
 from drpass.execution import open_session, run
 from drpass.operator.packing import PANEL, block
-from drpass.operator.spec import BLOCKED, DOMAIN, MEMO_WINDOWS, OP_TYPE, TAKEN_MEMO, A, W, X
+from drpass.operator.spec import BLOCKED, DOMAIN, MEMO_WINDOWS, TAKEN_MEMO, A, W, X
 from drpass.passes.gain import served_by_winograd
+from drpass.passes.places import is_reuse
 from drpass.rewriting import RewriteResult
 from drpass.tensors import Array, input_specs
 
@@ -135,8 +136,7 @@ def _nodes(model: onnx.ModelProto) -> list[_Node]:
 def _can_begin_warm(node: onnx.NodeProto, values: Mapping[str, Any]) -> bool:
     """Whether the node has a memo that is used."""
     return bool(
-        node.domain == DOMAIN
-        and node.op_type == OP_TYPE
+        is_reuse(node)
         and values.get("memo_bytes", 0) > 0
         and served_by_winograd(*(values.get(name, ()) for name in ("kernel_shape", "strides", "dilations")))
         and values.get("group", 1) == 1

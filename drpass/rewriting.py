@@ -148,39 +148,55 @@ def rewrite(
     settings = plan or Plan((), chains, memo_bytes, allow_tf32)
     if not 0 <= settings.memo_bytes <= LARGEST_MEMO:
         raise DrpassError(f"memo_bytes can't be {settings.memo_bytes}; it must be in 0 to {LARGEST_MEMO}")
+    return _rewritten(model, selection, parameters, shapes or {}, settings, given=plan)
+
+
+def _rewritten(
+    model: ModelLike,
+    selection: Selection,
+    parameters: ReuseParameters | None,
+    shapes: Mapping[str, Sequence[int]],
+    settings: Plan,
+    given: Plan | None,
+) -> RewriteResult:
+    """``settings`` are those of the plan, if one is ``given``, else the plan to be is filled with what is done."""
     proto, name = message_of(model)
     require_valid(proto, name)
     strict_fault = fault(proto, strict=True)
     working = model_io.to_ir(proto, name)
     earlier, size = replaced_nodes(working), Constants.of(working)
-    if plan is not None:
-        annotate(working, plan)
+    if given is not None:
+        annotate(working, given)
     certain = infer_shapes(working)
     done = passes.transform(
         working,
         infer_shapes(working, shapes) if shapes else certain,
         selection,
-        plan.assignment() if plan else parameters,
+        given.assignment() if given else parameters,
         certain=certain,
         chains=settings.chains,
         memo_bytes=settings.memo_bytes,
         allow_tf32=settings.allow_tf32,
     )
-    if plan is not None:
-        require_fit(plan, done.verdicts, earlier)
+    if given is not None:
+        require_fit(given, done.verdicts, earlier)
     growth = Growth.between(size, Constants.of(working))
-    report = RewriteReport(tuple(done.verdicts), None if plan else parameters or EXACT, growth)
+    report = RewriteReport(tuple(done.verdicts), None if given else parameters or EXACT, growth)
     if not report.replaced:
-        if earlier:
-            report = replace(report, notes=(REWRITTEN,))
+        report = replace(report, notes=(REWRITTEN,) if earlier else ())
         return RewriteResult(model_io.to_ir(proto, name), report, proto, settings)
+    result = _message(working, strict=not strict_fault)
+    external = (EXTERNAL,) if result is None else ()
+    report = replace(report, notes=(*_notes(done, settings, strict_fault), *external))
+    return RewriteResult(working, report, result, settings)
+
+
+def _message(working: ir.Model, strict: bool) -> onnx.ModelProto | None:
+    """The model as a message, or None if it is too large for one; in both cases it is checked."""
     result = None if model_io.is_large(working) else model_io.to_proto(working)
-    if message := fault(model_io.outline(working) if result is None else result, strict=not strict_fault):
+    if message := fault(model_io.outline(working) if result is None else result, strict=strict):
         raise AssertionError(f"the rewritten model is not valid: {message}")
-    notes = _notes(done, settings, strict_fault)
-    if result is None:
-        notes = (*notes, EXTERNAL)
-    return RewriteResult(working, replace(report, notes=notes), result, settings)
+    return result
 
 
 def _notes(done: passes.Transformed, settings: Plan, strict_fault: str) -> tuple[str, ...]:

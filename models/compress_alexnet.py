@@ -18,10 +18,9 @@ alexnet_pruned_int8.onnx. Five percent of the training pictures are held out, th
 from __future__ import annotations
 
 import argparse
-import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +30,6 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from train_alexnet import NAME, PREPROCESS, Batches, Crops, Stage, fold, make_crops, training_model, unfold
 from training import (
     Images,
@@ -51,8 +49,8 @@ from training import (
 from drpass.execution import open_session
 from drpass.execution import run as run_session
 from drpass.export import export
-from drpass.files import atomic_output
 from drpass.networks import build_network, load_weights, network_module, save_weights, trained_weights, weights_cache
+from drpass.quantisation import quantise
 from drpass.tensors import Feeds
 
 #: By layer: the share of its weights that is kept.
@@ -167,35 +165,15 @@ def stage(options: argparse.Namespace) -> Stage:
     return Stage(SIDE, 1, 0.4, math.ceil(options.epochs), options.rate, options.minutes)
 
 
-class Calibration(CalibrationDataReader):  # type: ignore[misc]
+def calibration(images: Images, batch: int) -> Iterator[Feeds]:
     """Batches of pictures, from which the ranges of all values are taken."""
-
-    def __init__(self, images: Images, batch: int) -> None:
-        self._batches = iter([images[start : start + batch] for start in range(0, len(images), batch)])
-
-    def get_next(self) -> Feeds | None:
-        images = next(self._batches, None)
-        return None if images is None else {"images": planes(normalise(images, PREPROCESS))}
+    for start in range(0, len(images), batch):
+        yield {"images": planes(normalise(images[start : start + batch], PREPROCESS))}
 
 
 def planes(inputs: Inputs) -> Inputs:
     """[N, H, W, C] as the exported network takes it: [N, C, H, W]."""
     return np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))
-
-
-def quantise(source: Path, output: Path, calibration: Calibration) -> None:
-    """Write the network on 8-bit integers in QDQ form."""
-    logging.getLogger().setLevel(logging.ERROR)  # it advises fusions, which ONNX Runtime makes when it loads the file
-    with atomic_output(output) as temporary:
-        quantize_static(
-            source,
-            temporary,
-            calibration,
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-        )
 
 
 def onnx_accuracy(path: Path, inputs: Inputs, labels: Labels) -> float:
@@ -250,7 +228,7 @@ def main() -> None:
     pruned, quantised = (options.output.with_name(f"{stem}{end}.onnx") for end in ("", "_int8"))
     export(NAME, pruned, weights=options.output, overwrite=True)
     shown = np.stack([np.asarray(PREPROCESS.fit(read(names[i]))) for i in kept[: options.calibration]])
-    quantise(pruned, quantised, Calibration(shown, options.batch))
+    quantise(pruned, quantised, calibration(shown, options.batch))
     judge.report_file(quantised)
 
 

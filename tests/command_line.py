@@ -1,14 +1,18 @@
-"""Runs the command line in this process, through the function that the `drpass` script calls."""
+"""Runs the command line in this process, through the function that the `drpass` script calls; what is refused."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from unittest import mock
 
+import pytest
+
 from drpass import cli
+from drpass.errors import DrpassError
 
 
 @dataclass(frozen=True)
@@ -42,3 +46,13 @@ def refused(outcome: Outcome, *words: str) -> None:
     assert lines[0].startswith("error: ")
     for word in words:
         assert word in lines[0]
+
+
+@contextlib.contextmanager
+def refusing(*words: str) -> Iterator[None]:
+    """Assert that what is done here raises DrpassError, whose message is one line that has all the words."""
+    with pytest.raises(DrpassError) as error:
+        yield
+    assert len(str(error.value).splitlines()) == 1
+    for word in words:
+        assert word in str(error.value)

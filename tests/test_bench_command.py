@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import command
+import first_frame
 import pytest
 
 from drpass.errors import DrpassError
@@ -23,10 +24,15 @@ def test_the_status_is_what_the_work_returns(status: int | None) -> None:
     assert command.finish(lambda: status) == (status or 0)
 
 
-def test_numbers_that_are_none_are_refused_by_the_name_of_the_option() -> None:
-    assert command.whole_numbers("--threads", "1,2") == [1, 2]
-    with pytest.raises(DrpassError, match=r"--threads must be whole numbers .*'1,two'"):
-        command.whole_numbers("--threads", "1,two")
+@pytest.mark.parametrize("text", ["0", "-3", "two", ""])
+def test_counts_below_one_are_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = command.parser_of("Counts.")
+    parser.add_argument("--runs", type=command.count)
+    assert parser.parse_args(["--runs", "7"]).runs == 7
+    with pytest.raises(SystemExit) as exit_:
+        parser.parse_args(["--runs", text])
+    assert exit_.value.code == 2
+    assert f"argument --runs: must be a whole number above 0, not {text!r}" in capsys.readouterr().err
 
 
 def test_text_is_printed_and_put_into_its_section(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -34,3 +40,10 @@ def test_text_is_printed_and_put_into_its_section(tmp_path: Path, capsys: pytest
     command.publish({"one": "1 line"}, path)
     assert capsys.readouterr().out == "1 line\n"
     assert "<!-- measured: one -->\n1 line\n" in path.read_text()
+
+
+def test_film_that_is_not_there_is_one_line_with_those_that_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert first_frame.main(["no such film"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "has no row 'no such film'; it has film-panned" in line

@@ -28,11 +28,7 @@ rewrite = { method = "exact" }
 
 
 def test_rows_of_the_repository_are_sound() -> None:
-    rows = [
-        row
-        for name in ("rows.toml", "films.toml", "paper.toml")
-        for row in load_rows(ROWS.with_name(name))
-    ]
+    rows = [row for name in ("rows.toml", "films.toml", "paper.toml") for row in load_rows(ROWS.with_name(name))]
     assert {row.kind for row in rows} == {"classes", "layer", "pictures", "film"}
     assert all((measure.REPOSITORY / row.preprocess).is_file() for row in rows)
     assert [row.name for row in load_rows(ROWS, ["vgg16-8", "cifarnet-1"])] == ["cifarnet-1", "vgg16-8"]

@@ -275,7 +275,7 @@ def test_rewriting_a_chain_again_changes_nothing() -> None:
     assert rewrite(once, parameters=EXACT).to_proto() == once
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(networks())
 def test_any_network_computes_what_it_did(model: onnx.ModelProto) -> None:
     # Winograd's rounding grows from layer to layer and would ask for a wide tolerance; the other tests have it on.

@@ -100,7 +100,7 @@ def test_quantised_network_keeps_its_products_and_only_its_lrn_is_replaced(
     images = np.random.default_rng(1).integers(0, 256, (24, 16, 16, 3), np.uint8)
     quantised, again = tmp_path / "int8.onnx", tmp_path / "again.onnx"
     for path in (quantised, again):
-        compress.quantise(small_network, path, compress.Calibration(images, 10))
+        compress.quantise(small_network, path, compress.calibration(images, 10))
     assert quantised.read_bytes() == again.read_bytes()
 
     result = rewrite(quantised)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import refusing
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -94,10 +95,8 @@ def test_toml_file_gives_every_field(tmp_path: Path) -> None:
 def test_toml_file_with_a_mistake_is_refused(tmp_path: Path, text: str, words: str) -> None:
     file = tmp_path / "net.toml"
     file.write_text(text)
-    with pytest.raises(DrpassError) as error:
+    with refusing(words, str(file)):
         Preprocess.from_toml(file)
-    assert words in str(error.value)
-    assert str(file) in str(error.value)
 
 
 def test_the_preprocessing_files_of_the_test_models_are_valid() -> None:
@@ -253,9 +252,8 @@ def test_a_fixed_batch_gets_full_batches_only(classes: Path) -> None:
 def test_pictures_that_do_not_fit_the_model_are_refused(
     classes: Path, inputs: list[TensorSpec], options: dict, words: str
 ) -> None:
-    with pytest.raises(DrpassError) as error:
+    with refusing(words):
         list(open_data(classes, inputs, **options).batches())
-    assert words in str(error.value)
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
@@ -303,9 +301,8 @@ def test_npz_for_a_fixed_batch_is_one_run(tmp_path: Path) -> None:
 )
 def test_npz_that_does_not_fit_the_model_is_refused(tmp_path: Path, arrays: dict, words: str) -> None:
     file = saved(tmp_path / "f.npz", **arrays)
-    with pytest.raises(DrpassError) as error:
+    with refusing(words):
         open_data(file, [spec("N", 2)])
-    assert words in str(error.value)
 
 
 def test_npz_whose_arrays_have_different_numbers_of_samples_is_refused(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_member_of_huge_size_is_refused(tmp_path: Path) -> None:
     assert "larger than" in refused(path, PICTURES)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=8))
 def test_an_archive_with_damaged_bytes_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, offset: int, noise: bytes

@@ -37,7 +37,7 @@ def first_layers(draw: st.DrawFn) -> Case:
     return Case(x, weights, rng.normal(size=outputs).astype(np.float32), None, attributes, activation, parameters)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(first_layers())
 def test_first_layer_equals_onnxruntime_in_every_kernel_set_and_layout(case: Case) -> None:
     expected = case.run(case.conv_model())[0]
@@ -51,7 +51,7 @@ def test_first_layer_equals_onnxruntime_in_every_kernel_set_and_layout(case: Cas
                 assert in_blocks.tobytes() == block(actual).tobytes(), kernels
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(first_layers())
 def test_first_layer_has_the_same_bytes_for_any_threads_and_batch_split(case: Case) -> None:
     model = case.reuse_model(winograd=0)

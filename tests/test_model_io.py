@@ -138,7 +138,7 @@ def test_external_data_with_a_nonsensical_offset_is_refused(tmp_path: Path, valu
 
 
 def fuzz(examples: int) -> settings:
-    return settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    return settings(max_examples=examples, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @fuzz(300)

@@ -40,7 +40,7 @@ def run(proto: onnx.ModelProto, x: np.ndarray, threads: int = 1) -> np.ndarray:
     return session(proto.SerializeToString(), threads).run(None, {"x": x})[0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_every_kernel_set_equals_the_formula_and_onnxruntime(data: st.DataObject) -> None:
     draw = data.draw

@@ -87,7 +87,7 @@ def test_unknown_kernel_set_is_refused_with_the_known_ones() -> None:
         runtime.kernel_set()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(convolutions())
 def test_exact_equals_onnxruntime(case: Case) -> None:
     expected = case.run(case.conv_model())[0]
@@ -97,7 +97,7 @@ def test_exact_equals_onnxruntime(case: Case) -> None:
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=case.rounding(), err_msg=kernels)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(convolutions(), methods())
 def test_kernel_sets_agree_with_the_reference(case: Case, parameters: dict) -> None:
     expected, clusters = run_with("reference", case, stats=True, **parameters)
@@ -108,7 +108,7 @@ def test_kernel_sets_agree_with_the_reference(case: Case, parameters: dict) -> N
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=atol, err_msg=kernels)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(convolutions(), methods())
 def test_thread_counts_give_the_same_bytes(case: Case, parameters: dict) -> None:
     model = case.reuse_model(**parameters)
@@ -135,7 +135,7 @@ def matrix_product(case: Case) -> np.ndarray:
     return left @ case.weights.T.astype(np.float64) + case.bias + (0 if case.addend is None else case.addend)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_matrix_form_equals_numpy(data: st.DataObject) -> None:
     draw = data.draw

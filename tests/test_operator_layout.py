@@ -43,7 +43,7 @@ def blockable(draw: st.DrawFn) -> Case:
     return case
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(blockable(), methods(), st.booleans(), st.booleans())
 def test_blocks_give_what_planes_give(case: Case, parameters: dict, x_blocked: bool, y_blocked: bool) -> None:
     with forced_kernels("reference"):
@@ -100,7 +100,7 @@ def pools(draw: st.DrawFn) -> tuple[onnx.NodeProto, onnx.NodeProto, np.ndarray]:
     return helper.make_node(op_type, ["x"], ["y"], **attributes), node, x
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(pools())
 def test_pool_equals_onnxruntime(drawn: tuple[onnx.NodeProto, onnx.NodeProto, np.ndarray]) -> None:
     theirs, node, x = drawn

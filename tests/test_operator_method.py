@@ -77,7 +77,7 @@ def test_clusters_are_those_of_the_specification(kernels: str, method: str) -> N
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=case.rounding())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32), st.sampled_from([0.02, 0.2, 1.0, 4.0]), st.integers(1, 9), st.booleans())
 def test_grid_never_exceeds_its_bound(seed: int, step: float, length: int, one_batch: bool) -> None:
     rng = np.random.default_rng(seed)

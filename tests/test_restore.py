@@ -107,7 +107,7 @@ def test_chain_comes_back_with_its_shapes_and_operators() -> None:
     assert not [dims for dims in shapes(restored).values() if len(dims) == 5]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(networks())
 def test_any_network_comes_back_to_the_bit(proto: onnx.ModelProto) -> None:
     round_trip(proto, FEEDS)

@@ -14,8 +14,7 @@ from convolutions import CLUSTERED, Convolution, load_networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
-from test_tuning import split
-from tuning_models import classifier
+from tuning_models import classifier, split
 
 from drpass import model_io
 from drpass.errors import DrpassError
@@ -129,7 +128,7 @@ layers = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(layers, st.sampled_from(ALL), st.sampled_from(["grid", "lsh"]), st.sampled_from([4, 8, 16]))
 def test_more_clusters_never_take_less_time(layer: Layer, card: Device, method: str, length: int) -> None:
     parameters = replace(CLUSTERED, method=method, sub_vector_length=length)
@@ -138,7 +137,7 @@ def test_more_clusters_never_take_less_time(layer: Layer, card: Device, method: 
         assert times == sorted(times)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(layers, st.sampled_from(ALL), st.floats(0.01, 1.0))
 def test_no_prediction_is_below_memory_or_arithmetic(layer: Layer, card: Device, ratio: float) -> None:
     for kernel in [*reuse_kernels(layer, GRID, ratio), *exact_kernels(layer), direct(layer, "fp32")]:

@@ -33,7 +33,7 @@ def matmul_model(left: list[Any] | None, right: np.ndarray) -> onnx.ModelProto:
     return model([node("MatMul", ["x", "b"], ["y"], name="matmul")], {"x": left}, {"y": None}, {"b": right})
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data(), rank=st.integers(1, 3), group=st.integers(1, 3))
 def test_conv_of_any_window_is_replaced(data: st.DataObject, rank: int, group: int) -> None:
     def draw(low: int, high: int, size: int = rank) -> list[int]:

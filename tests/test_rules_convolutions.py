@@ -164,7 +164,7 @@ def test_batchnorm_between_two_convolutions_goes_into_the_first() -> None:
     assert rewrite_exactly(proto).report.verdicts[0].absorbed == ("norm",)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data(), rank=st.integers(1, 3), group=st.integers(1, 3))
 def test_transposed_convolution_of_stride_1_is_a_convolution(data: st.DataObject, rank: int, group: int) -> None:
     kernel = data.draw(st.lists(st.integers(1, 4), min_size=rank, max_size=rank))

@@ -27,7 +27,7 @@ def double_precision(case: Case) -> np.ndarray:
     return np.einsum("ncyxij,mcij->nmyx", windows, case.weights.astype(np.float64)) + case.bias[:, None, None]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 3),
     st.sampled_from([16, 20, 48, 80, 130]),

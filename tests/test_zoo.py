@@ -52,6 +52,6 @@ def test_grouped_convolutions_and_gelu_of_keras_are_exported(tmp_path: Path) -> 
 def test_page_has_a_table_of_networks_of_every_framework_within_the_limit() -> None:
     table = PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
     assert all(f"### {title}: " in table for title in FRAMEWORKS.values())
-    errors = re.findall(r"\| (\d\S*) \| (\d\S*) \|\n", table)
-    assert len(errors) >= 40
-    assert all(float(error) < LIMIT for pair in errors for error in pair)
+    errors = re.findall(r"\| (\d\S*) \| (\d\S*) \| (\d\S*) \|\n", table)
+    assert len(errors) >= 70
+    assert all(float(error) < LIMIT for row in errors for error in row)

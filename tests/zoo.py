@@ -61,14 +61,15 @@ def table() -> str:
     lines: list[str] = []
     for framework, title in FRAMEWORKS.items():
         rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(ROWS.glob(f"{framework}.*.json"))]
-        lines += [f"### {title}: {len(rows)} networks", "", _HEADER, "| --- |" + " --- |" * 6]
+        lines += [f"### {title}: {len(rows)} networks", "", _HEADER, "| --- |" + " --- |" * 7]
         lines += [_line(row) for row in rows]
         lines.append("")
     return "\n".join(lines)
 
 
 _HEADER = (
-    "| network | MB | operators | all that can be: replaced; kept | by default: replaced; kept | error | by default |"
+    "| network | MB | operators | all that can be: replaced; kept | by default: replaced; kept "
+    "| error | by default | restored |"
 )
 
 
@@ -76,7 +77,7 @@ def _line(row: dict[str, Any]) -> str:
     operators = ", ".join(f"{count} {name}" for name, count in row["operators"].items())
     exact = _counted(row["replaced"], row["kept"])
     default = _counted(row["replaced_by_default"], row["kept_by_default"])
-    errors = f"{row['error']:.0e} | {row['error_by_default']:.0e}"
+    errors = " | ".join(f"{row[key]:.0e}" for key in ("error", "error_by_default", "error_restored"))
     return f"| {row['name']} | {row['size']:.0f} | {operators} | {exact} | {default} | {errors} |"
 
 

@@ -22,8 +22,8 @@ from zoo_check import pictures  # noqa: E402
 
 #: Millions of parameters from which a network is left out: its smaller sisters have the same nodes.
 LARGEST = 150
-#: Pixels a side; what s3d pools is larger than what is left of fewer.
-_SIZE, _LARGER = 96, {"inception_v3": 160, "s3d": 224}
+#: Pixels a side; what s3d pools is larger than what is left of fewer, and the others are made for one size.
+_SIZE, _LARGER = 96, {"inception_v3": 160, "s3d": 224, "maxvit_t": 224, "mvit_v1_b": 224, "mvit_v2_s": 224}
 #: Of the values of pictures.
 MEAN, SPREAD = 0.0, 1.0
 
@@ -77,7 +77,10 @@ def _build(name: str) -> Any:
         options |= {"init_weights": False, "aux_logits": False}
     if name.startswith("vit"):
         options["image_size"] = _SIZE
-    return build(**options)
+    network = build(**options)
+    if name.startswith("vit"):
+        torch.nn.init.normal_(network.heads.head.weight, std=0.02)  # zero at first, and so would be all that comes out
+    return network
 
 
 def _parameters(name: str) -> int:

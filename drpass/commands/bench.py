@@ -9,6 +9,7 @@ import typer
 
 from drpass import console
 from drpass.commands import data_options as options
+from drpass.commands.comma_lists import whole_numbers
 from drpass.errors import DrpassError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def command(
     from drpass.rivals import RIVALS
     from drpass.stages import measure_stages
 
-    counts, data = _counts(threads), partial(source.open, default_batches=_BATCHES)
+    counts, data = whole_numbers("--threads", threads), partial(source.open, default_batches=_BATCHES)
     if stages and provider != "cpu":
         raise DrpassError("--stages measures the operator on the CPU; leave --provider out")
     report = bench(
@@ -84,13 +85,6 @@ def command(
         for count, nodes in found.items():
             _print_stages(count, nodes)
     return 0
-
-
-def _counts(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise DrpassError(f"--threads must be whole numbers with commas between them, not {text!r}") from error
 
 
 def _print(report: BenchmarkReport) -> None:
@@ -142,24 +136,35 @@ def _print_stages(threads: int, nodes: list[NodeStages]) -> None:
     stages = [stage for stage in nodes[0].stages_ms if any(node.stages_ms[stage] for node in nodes)]
     clustered = any(node.remaining_ratios for node in nodes)
     table = Table(box=None, header_style="bold")
-    table.add_column("node", overflow="fold")
-    for heading in ["original ms", "kernel ms", *(["r_c", "guarded"] if clustered else []), "thread ms", *stages]:
+    table.add_column("node", no_wrap=True)
+    looked_at = any(node.zeros is not None for node in nodes)
+    headings = [*(["r_c", "guarded"] if clustered else []), *(["zeros", "skipped"] if looked_at else [])]
+    for heading in ["original ms", "kernel ms", *headings, "thread ms", *stages]:
         table.add_column(heading, justify="right", no_wrap=True)
     for node in nodes:
         clusters = [_figure(node.remaining_ratio, ".3f"), _figure(node.guarded, ".0%")] if clustered else []
+        zeros = [_figure(node.zeros, ".0%"), _figure(node.skipped, ".0%")] if looked_at else []
         table.add_row(
             escape(node.node),
             _figure(node.original_ms, ".3f"),
             _figure(node.kernel_ms, ".3f"),
             *clusters,
+            *zeros,
             f"{node.thread_ms:.3f}",
-            *(f"{node.stages_ms[stage]:.2f} {node.share(stage):4.0%}" for stage in stages),
+            *(
+                f"{node.stages_ms[stage]:.2f} {node.share(stage):.0%}" if node.stages_ms[stage] else "-"
+                for stage in stages
+            ),
         )
     console.out.print(f"Stages, {threads} thread{'s' if threads > 1 else ''}:")
-    console.out.print(table)
+    # Wider than the terminal rather than cut: its figures are what one asked for.
+    table.width = table.__rich_measure__(console.out, console.out.options.update(max_width=1000)).maximum
+    console.out.print(table, crop=False, soft_wrap=True)
     console.out.print(
         "original, kernel: by ONNX Runtime's profile; stages: summed over threads, with their shares of the thread time"
     )
+    if looked_at:
+        console.out.print("zeros: their share in a sample of X; skipped: the share of images computed without them")
 
 
 def _figure(value: float | None, form: str) -> str:

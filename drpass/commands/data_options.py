@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from drpass.commands import comma_lists
 from drpass.commands.shape_option import SHAPE_HELP, parse_shapes
 from drpass.errors import DrpassError
 
@@ -179,7 +180,8 @@ def read_preprocess(file: Path | None, **flags: Any) -> Preprocess:
     """The preprocessing of a TOML file, or the default, with the flags that were given put over it."""
     from drpass.data import Preprocess
 
-    numbers = {name: _numbers(name, flags[name]) for name in ("crop", "mean", "std") if flags[name] is not None}
+    lists = {name: flags[name] for name in ("crop", "mean", "std") if flags[name] is not None}
+    numbers = {name: comma_lists.numbers(f"--{name}", text) for name, text in lists.items()}
     if "crop" in numbers:
         numbers["crop"] = [int(side) if side == int(side) else side for side in numbers["crop"]]
         numbers["crop"] *= 2 if len(numbers["crop"]) == 1 else 1
@@ -194,10 +196,3 @@ def parse_choice(option: str, value: str, choices: Any) -> Any:
     if value not in get_args(choices):
         raise DrpassError(f"{option} must be one of {', '.join(get_args(choices))}, not {value!r}")
     return value
-
-
-def _numbers(name: str, text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise DrpassError(f"--{name} must be numbers with commas between them, not {text!r}") from error

@@ -32,7 +32,6 @@ def command(
     Of an original: what `rewrite` does with the node, without options or with the plan.
     """
     from rich.padding import Padding
-    from rich.text import Text
 
     from drpass import console
     from drpass.explanation import explain
@@ -45,6 +44,7 @@ def command(
     console.out.print(found.title, style="bold", markup=False)
     sections = {"What it does": found.facts, "Why": found.reasons, "What would change it": found.changes}
     for heading, sentences in sections.items():
-        console.out.print(f"\n{heading}")
+        console.out.print()
+        console.out.print(heading)
         for sentence in sentences:
-            console.out.print(Padding(Text(sentence), (0, 0, 0, 2), expand=False))
+            console.out.print(Padding(console.Line(sentence), (0, 0, 0, 2), expand=False))

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from drpass.commands.comma_lists import names
+
+if TYPE_CHECKING:
+    from drpass.export import ExportReport
 
 EXAMPLES = """
 **Examples**
@@ -72,17 +77,23 @@ def command(
             output,
             opset=opset,
             weights=weights,
-            inputs=_names(inputs),
-            outputs=_names(outputs),
+            inputs=names(inputs),
+            outputs=names(outputs),
             batch=batch,
             nhwc=nhwc,
             check=check,
             overwrite=overwrite,
-            on_step=status.update,
+            on_step=lambda step: status.update(console.Line(step)),
         )
     if json:
         console.emit_json(asdict(report))
-        return
+    else:
+        _print(report)
+
+
+def _print(report: ExportReport) -> None:
+    from drpass import console
+
     console.out.print(
         f"{report.output}: {report.nodes} nodes, opset {report.opset}, {report.size / 1e6:.1f} MB", markup=False
     )
@@ -99,10 +110,6 @@ def command(
     )
     if report.framework_spread:
         console.out.print(f"  two kinds of kernels of the framework itself differ by {report.framework_spread:.2g}")
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _print_networks(json: bool) -> None:

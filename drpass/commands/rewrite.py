@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from drpass.commands import data_options as options
+from drpass.commands.choice import DEFAULT, Choice, clustering, prefilled, require_none
+from drpass.commands.comma_lists import names
 from drpass.commands.shape_option import SHAPE_HELP, parse_shapes
 from drpass.errors import DrpassError
 from drpass.operator.spec import Method, ReuseParameters, Scope, TableType
@@ -44,10 +46,7 @@ EXAMPLES = """
 `drpass rewrite model.onnx gpu.onnx --calibrate val.tar --batch 16 --device a100`
 """
 
-_DEFAULT = ReuseParameters()
 _TUNING = "Tuning"
-#: Of the data of --memo-prefill, where --limit does not say how much.
-_PREFILL_BATCHES = 16
 
 
 def _tuning(name: str, help_: str, metavar: str | None = None) -> Any:
@@ -65,25 +64,25 @@ def command(
             show_default=False,
         ),
     ] = None,
-    scope: Annotated[Scope, typer.Option(help="Which pixels share clusters.")] = _DEFAULT.scope,
+    scope: Annotated[Scope, typer.Option(help="Which pixels share clusters.")] = DEFAULT.scope,
     sub_vector_length: Annotated[
         int, typer.Option("--sub-vector-length", "-L", help="Channels of a sub-vector.")
-    ] = _DEFAULT.sub_vector_length,
+    ] = DEFAULT.sub_vector_length,
     step: Annotated[
         float, typer.Option(help="grid: edge of a cell, in standard deviations of the running input.")
-    ] = _DEFAULT.step,
+    ] = DEFAULT.step,
     hash_bits: Annotated[int, typer.Option("--hash-bits", "-H", help="lsh: number of hyperplanes.")] = (
-        _DEFAULT.hash_bits
+        DEFAULT.hash_bits
     ),
     seed: Annotated[
         int, typer.Option(help="Seed of lsh's hyperplanes, and of the parts of --calibrate.")
-    ] = _DEFAULT.seed,
+    ] = DEFAULT.seed,
     max_remaining_ratio: Annotated[
         float, typer.Option(help="Guard: a group with more clusters per pixel is computed densely.")
-    ] = _DEFAULT.max_remaining_ratio,
+    ] = DEFAULT.max_remaining_ratio,
     table_type: Annotated[
         TableType, typer.Option(help="Elements of the tables of products: int16 is quicker, float more exact.")
-    ] = _DEFAULT.table_type,
+    ] = DEFAULT.table_type,
     include: Annotated[
         list[str] | None,
         typer.Option(help="Replace only nodes of this name or pattern; an exact name forces it. Repeatable."),
@@ -175,16 +174,9 @@ def command(
     """
     from drpass import console
     from drpass.commands.calibration import Calibration, calibrate
-    from drpass.files import refuse_same_file, refuse_taken_file, require_writable
-    from drpass.plan_file import Plan
-    from drpass.rewriting import rewrite
 
-    refuse_same_file(output, [model], overwrite)
-    if plan_out is not None:
-        refuse_taken_file(plan_out, [model, output])
-        require_writable(plan_out)
-    parameters = ReuseParameters(
-        method=method or _DEFAULT.method,
+    _require_own_files(model, output, plan_out, overwrite)
+    others = ReuseParameters(
         scope=scope,
         sub_vector_length=sub_vector_length,
         step=step,
@@ -193,43 +185,26 @@ def command(
         max_remaining_ratio=max_remaining_ratio,
         table_type=table_type,
     )
-    # An option of the clustering asks for it.
-    clusters = method is not None or parameters != replace(_DEFAULT, seed=parameters.seed)
+    choice = Choice(
+        clustering(method, others),
+        tuple(include or ()),
+        tuple(exclude or ()),
+        tuple(names(op_types)),
+        chains,
+        memo,
+        allow_tf32,
+        plan,
+    )
+    tuning = Calibration(budget or [], peak, metric, minutes, threads, held_out, resume, plan_out, html, device, json)
     if data is not None:
-        if memo or memo_prefill:
-            raise DrpassError(
-                "--calibrate can't judge a memo, because it runs the same samples again and again, which a memo knows: "
-                "write a plan (--plan-out), set memo_mib in it, and rewrite with --plan (and --memo-prefill)"
-            )
-        if clusters or include or exclude or op_types or plan or allow_tf32 or not chains:
-            raise DrpassError("--calibrate chooses everything: leave out the options that choose nodes and parameters")
-        tuning = Calibration(
-            budget or [], peak, metric, minutes, threads, held_out, resume, plan_out, html, device, json
-        )
+        require_none(choice, memo_prefill)
         return calibrate(model, output, source, tuning)
     if budget or metric or resume or html or device or not (source.are_defaults or memo_prefill):
         raise DrpassError("options of the tuning and of its data need --calibrate DATA")
-    result = rewrite(
-        model,
-        parameters=parameters if clusters else None,
-        include=include or (),
-        exclude=exclude or (),
-        op_types=[name.strip() for name in op_types.split(",") if name.strip()],
-        shapes=parse_shapes(shape),
-        chains=chains,
-        memo_bytes=memo << 20,
-        allow_tf32=allow_tf32,
-        plan=Plan.read(plan) if plan else None,
-    )
+    result = choice.rewrite(model, parse_shapes(shape))
     done = result.plan() if plan_out else None
     if memo_prefill is not None:
-        from drpass.prefilling import prefill
-
-        result = prefill(
-            result,
-            lambda inputs: replace(source, data=memo_prefill).open(inputs, default_batches=_PREFILL_BATCHES),
-            memo_prefill_limit << 20,
-        )
+        result = prefilled(result, replace(source, data=memo_prefill), memo_prefill_limit)
     result.save(output)
     if plan_out is not None and done is not None:
         done.write(plan_out)
@@ -238,6 +213,16 @@ def command(
     else:
         _print(result.report, model, output, plan_out)
     return 0
+
+
+def _require_own_files(model: Path, output: Path, plan_out: Path | None, overwrite: bool) -> None:
+    """Raise DrpassError if what is to be written is read or written by the command already, or can't be written."""
+    from drpass.files import refuse_same_file, refuse_taken_file, require_writable
+
+    refuse_same_file(output, [model], overwrite)
+    if plan_out is not None:
+        refuse_taken_file(plan_out, [model, output])
+        require_writable(plan_out)
 
 
 def _print(report: RewriteReport, model: Path, output: Path, plan_out: Path | None) -> None:

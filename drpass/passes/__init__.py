@@ -1,4 +1,4 @@
-"""The pipeline: match, plan, replace, absorb, declare types, normalize, keep padding, layout, memo, precision.
+"""The pipeline: match, plan, replace, absorb, declare types, normalize, keep padding, layout, grant.
 
 One file a pass; each works in place.
 """
@@ -10,18 +10,17 @@ from dataclasses import replace as with_changes
 
 import onnx_ir as ir
 
-from drpass.operator.spec import DOMAIN, LRN, OP_TYPE, ReuseParameters
+from drpass.operator.spec import LRN, ReuseParameters
 from drpass.passes import legacy_inputs
 from drpass.passes.absorb import absorb
 from drpass.passes.declare_types import declare_types
+from drpass.passes.grant import grant
 from drpass.passes.keep_padding import keep_padding
 from drpass.passes.layout import Chained, chain
 from drpass.passes.match import OP_TYPES, Candidate, find_candidates, has_rule
-from drpass.passes.memo import keep_results
 from drpass.passes.normalize import decide_normalizations, normalize
-from drpass.passes.places import Names, label, places
+from drpass.passes.places import Names, is_reuse, label, places
 from drpass.passes.plan import EXACT, Assignment, Decision, NodeKey, Selection, Verdict, plan
-from drpass.passes.precision import let_round_to_tf32
 from drpass.passes.replace import replace
 from drpass.rules.absorbing import SHAPE
 from drpass.shape_inference import Shapes, dims_of
@@ -49,7 +48,7 @@ def decide(
     Raises DrpassError if ``selection`` names something that is not there.
     """
     candidates = find_candidates(model, shapes)
-    others = [label(node) for place in places(model) for node in place.graph if _is_reuse(node) or node.op_type == LRN]
+    others = [label(node) for place in places(model) for node in place.graph if is_reuse(node) or node.op_type == LRN]
     selection.check([*(candidate.name for candidate in candidates), *others])
     return candidates, plan(candidates, shapes, selection, decision)
 
@@ -114,9 +113,7 @@ def transform(
         if _VERDICT in node.meta:
             index = node.meta[_VERDICT]
             verdicts[index] = with_changes(verdicts[index], layouts=layouts)
-    memos = keep_results(model, memo_bytes) if memo_bytes else 0
-    if allow_tf32:
-        let_round_to_tf32(model)
+    memos = grant(model, memo_bytes, allow_tf32)
     legacy_inputs.restore(model)
     return Transformed(verdicts + chained.verdicts, chained.values, memos, padded_pools)
 
@@ -134,7 +131,3 @@ def _absorbed_before(candidate: Candidate) -> list[str]:
     """Names of the nodes before it that are gone."""
     before = candidate.match.before if candidate.match else ()
     return [label(node) for node in before if node.graph is None]
-
-
-def _is_reuse(node: ir.Node) -> bool:
-    return node.domain == DOMAIN and node.op_type == OP_TYPE

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from drpass.operator.spec import DOMAIN, OP_TYPE, W
-from drpass.passes.places import Names, places
+from drpass.operator.spec import W
+from drpass.passes.places import Names, is_reuse, places
 from drpass.rules.anchor import Kept, float_tensor, input_of
 
 
@@ -28,7 +28,7 @@ def declare_types(model: ir.Model, names: Names) -> None:
 def type_of(node: ir.Node) -> ir.DataType | None:
     """The type that a DeepReuseGemm returns, which is that of its weights; None for other nodes."""
     weights = input_of(node, W)
-    if node.op_type != OP_TYPE or node.domain != DOMAIN or weights is None:
+    if not is_reuse(node) or weights is None:
         return None
     try:
         return ir.DataType(float_tensor(weights, "weights").dtype)

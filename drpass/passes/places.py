@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnx_ir as ir
 
+from drpass.operator.spec import DOMAIN, OP_TYPE
 from drpass.rules.folding import is_foldable
 
 
@@ -32,6 +34,16 @@ def places(model: ir.Model) -> Iterator[Place]:
     for function in model.functions.values():
         path = f"function {function.domain}::{function.name}" + (f":{function.overload}" if function.overload else "")
         yield from _walk(Place(function.graph, path, True, _opset(function.opset_imports)))
+
+
+def is_reuse(node: ir.Node | onnx.NodeProto) -> bool:
+    """Whether it is a DeepReuseGemm."""
+    return bool(node.domain == DOMAIN and node.op_type == OP_TYPE)
+
+
+def reuse_nodes(model: ir.Model) -> Iterator[ir.Node]:
+    """All DeepReuseGemm nodes of a model, by place, in the order of the graph."""
+    return (node for place in places(model) for node in place.graph if is_reuse(node))
 
 
 def label(node: ir.Node) -> str:

@@ -14,7 +14,8 @@ from drpass.data import Batch, DataSource, as_data
 from drpass.errors import DrpassError
 from drpass.execution import Model, Provider, check_same_interface, open_session, run
 from drpass.operator.packing import unblock
-from drpass.operator.spec import BLOCKED, DOMAIN, OP_TYPE
+from drpass.operator.spec import BLOCKED
+from drpass.passes.places import is_reuse
 from drpass.ranking import are_scores
 from drpass.tensors import Array, Feeds, interface_of
 from drpass.validation.classes import ClassMeter
@@ -117,7 +118,7 @@ def _replaced_values(original: Model, rewritten: Model) -> dict[str, _Layer]:
     return {
         node.output[0]: _Layer(node.name or node.output[0], node.output[0] in outputs, _writes_blocks(node))
         for node in right.graph.node
-        if node.domain == DOMAIN and node.op_type == OP_TYPE and node.output and node.output[0] in produced
+        if is_reuse(node) and node.output and node.output[0] in produced
     }
 
 
