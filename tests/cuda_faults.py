@@ -69,7 +69,11 @@ FAULTS = [
         "((s[0] + s[1]) + (s[2] + s[3]))",
         "(((s[0] + s[1]) + s[2]) + s[3])",
     ),
-    Fault("keys: zero counts as positive", "keys.cu", "dot[bit] > 0", "dot[bit] >= 0"),
+    Fault("keys: zero counts as positive", "keys.cu", "dot[i] > 0", "dot[i] >= 0"),
+    Fault("keys: bits of another pixel", "keys.cu", "votes >> neighbours &", "votes &"),
+    Fault("keys: coordinates of the first slice for all", "keys.cu", "c.planes + begin * kPlaneStride", "c.planes"),
+    Fault("keys: elements over those that are still read", "keys.cu", "      __syncwarp();\n      for", "      for"),
+    Fault("keys: elements read before they are there", "keys.cu", "      __syncwarp();\n      add", "      add"),
     Fault("keys: infinity is no reason for the guard", "keys.cu", ">= 0x7F800000", "> 0x7F800000"),
     Fault(
         "reconstruction: no barrier after the look-up",
