@@ -1,5 +1,5 @@
 // The memo on CUDA: which tiles it knows, by what is planted in its place, how much memory it takes, what it forgets, and
-// that a call that cannot have it computes everything. Prints what is wrong; the exit status is the number of checks that fail.
+// that a call that cannot have it computes everything. Prints what is wrong; the exit status is the number of failed checks.
 #include <cuda_runtime.h>
 
 #include <cstdio>
@@ -190,8 +190,8 @@ void check_hits() {
   std::vector<float> batch = noise(3 * first.size(), 3);
   std::copy(first.begin(), first.end(), batch.begin() + static_cast<int64_t>(first.size()));
   std::vector<float> expected = node.run(batch, 3, kHeight, kWidth, false);
-  std::fill(expected.begin() + static_cast<int64_t>(plain.size()), expected.begin() + 2 * static_cast<int64_t>(plain.size()),
-            kPlanted);
+  const auto second = expected.begin() + static_cast<int64_t>(plain.size());
+  std::fill(second, second + static_cast<int64_t>(plain.size()), kPlanted);
   expect(node.run(batch, 3, kHeight, kWidth) == expected, "a batch");
   // A plane of one value: all tiles away from the border are one, and the memo has room for it in the first call.
   const std::vector<float> flat(kChannels * kHeight * kWidth, 2.0f);
