@@ -20,7 +20,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "custom_ops" / "cuda"
 THREADS = 256  # of a block
-SMALL_BLOCKS = {"list": 32, "moments<false>": 32, "moments<true>": 32}  # other numbers of threads
+SMALL_BLOCKS = {
+    "list": 32,
+    "moments<false>": 32,
+    "moments<true>": 32,
+    "take": 32,
+    "give_back": 32,
+}  # other numbers of threads
 REGISTERS = 65536  # of a multiprocessor, on all architectures
 
 

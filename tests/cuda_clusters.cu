@@ -184,6 +184,8 @@ const Case kCases[] = {
     {"lsh", Method::lsh, Scope::image, 2, 10, 1, 21, 19, 4, 9, 0, 0.5f, false},
     {"lsh, batch", Method::lsh, Scope::batch, 3, 7, 1, 25, 23, 3, 64, 0, 0.9f, false},
     {"lsh, blocks", Method::lsh, Scope::image, 2, 20, 1, 20, 20, 8, 33, 0, 0.3f, true},
+    {"lsh, few bits of long vectors", Method::lsh, Scope::image, 2, 41, 1, 13, 11, 20, 5, 0, 1.0f, false},
+    {"lsh, a bit a lane", Method::lsh, Scope::image, 1, 12, 3, 17, 19, 4, 32, 0, 1.0f, false},
     {"grid, half", Method::grid, Scope::batch, 3, 10, 1, 21, 19, 4, 0, 0.3f, 0.5f, false, 0, true},
     {"lsh, half in blocks", Method::lsh, Scope::image, 2, 20, 1, 20, 20, 8, 33, 0, 0.3f, true, 0, true},
 };

@@ -31,6 +31,7 @@ PARTS = ("CMakeLists.txt", "pyproject.toml", "custom_ops", "cmake", "tests", "dr
 #: All tests of CUDA, the quick ones first.
 TESTS = [
     "test_cuda_clusters.py",
+    "test_cuda_memo.py",
     "test_cuda_errors.py",
     "test_cuda_graph.py",
     "test_cuda_half.py",
@@ -41,12 +42,14 @@ TESTS = [
 
 #: Which of them are most likely to catch a fault in a file, and run before the others.
 FIRST = {
+    "dense.h": ["test_cuda_memo.py"],
     "dense.cu": ["test_cuda.py::test_exact_equals_onnxruntime"],
     "dense_product.h": ["test_cuda_tf32.py"],
     "element.h": ["test_cuda_half.py"],
     "engine.cu": ["test_cuda_half.py"],
     "launch.h": ["test_cuda_errors.py", "test_cuda_graph.py"],
     "lrn.cu": ["test_cuda.py::test_lrn_of_every_exponent_equals_the_reference"],
+    "memo.cu": ["test_cuda_memo.py"],
     "pool.cu": ["test_cuda.py::test_pool_equals_onnxruntime"],
     "reconstruct.cu": ["test_cuda.py::test_methods_agree_with_the_reference", "test_cuda_half.py"],
     "table.cu": [

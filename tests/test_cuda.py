@@ -180,17 +180,6 @@ def test_concurrent_callers_get_their_own_results() -> None:
     assert results == [expected[index] for index in order]
 
 
-@pytest.mark.parametrize("method", ["exact", "grid"])
-def test_memo_is_accepted_and_history_changes_nothing(method: str) -> None:
-    rng = np.random.default_rng(6)
-    case = Case(alike(rng, (2, 6, 12, 12)), rng.normal(size=(20, 6, 3, 3)).astype(np.float32))
-    frames = [case.x, case.x + 1, case.x]
-    with forced_kernels("cuda"):
-        plain, memo = (session(case.reuse_model(method=method, step=0.5, memo_bytes=size)) for size in (0, 1 << 20))
-    expected = [plain.run(None, {"X": frame})[0].tobytes() for frame in frames]
-    assert [memo.run(None, {"X": frame})[0].tobytes() for frame in frames] == expected
-
-
 def test_run_says_that_every_node_ran_on_cuda() -> None:
     net = Net(batch=2)
     net.conv("x", "a", 8, 40)

@@ -21,6 +21,7 @@ pytestmark = [
 
 METHODS: dict[str, dict[str, Any]] = {
     "exact": {},
+    "memo": {"memo_bytes": 1 << 20},
     "grid": {"method": "grid", "step": 0.5, "table_type": "int16"},
     "lsh in batches": {"method": "lsh", "hash_bits": 40, "scope": "batch"},
 }

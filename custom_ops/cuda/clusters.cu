@@ -2,11 +2,12 @@
 
 #include "cuda/launch.h"
 #include "cuda/part.h"
+#include "cuda/scan.h"
 
 namespace drpass::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = kScanThreads;
 constexpr float kCellLimit = 32767.0f;
 
 __device__ bool is_normal(float value) {
@@ -111,27 +112,6 @@ struct Firsts {
     }
   }
 };
-
-// The sum of `value` over the threads before this one; `total` is that over all.
-__device__ int scan(int value, int* total) {
-  __shared__ int warps[kThreads / 32];
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  int sum = value;
-  for (int step = 1; step < 32; step *= 2) {
-    const int left = __shfl_up_sync(~0u, sum, step);
-    if (lane >= step) sum += left;
-  }
-  if (lane == 31) warps[warp] = sum;
-  __syncthreads();
-  int before = 0;
-  *total = 0;
-  for (int i = 0; i < kThreads / 32; ++i) {
-    if (i < warp) before += warps[i];
-    *total += warps[i];
-  }
-  __syncthreads();
-  return before + sum - value;
-}
 
 __global__ __launch_bounds__(kThreads) void count_kernel(ClusterView c) {
   if (c.dense[blockIdx.x / c.chunks]) return;

@@ -18,10 +18,12 @@ struct Row {
   int weight;       // row of a panel of packed weights; -1: past the end
 };
 
-// Where an output pixel reads its first tap: in X, and on every axis; INT_MIN on axis 0 past the last pixel.
+// An output pixel of the scope instance, and where it reads its first tap: in X, and on every axis. Where there is none, the
+// pixel is -1, and the position on axis 0 INT_MIN.
 struct Origin {
   int64_t offset;
   int position[3];
+  int pixel;
 };
 
 struct Tile {
@@ -44,10 +46,18 @@ __device__ Tile tile_of(const View& v, unsigned block) {
   return tile;
 }
 
-__device__ Origin origin_of(const View& v, const Tile& tile, int i) {
-  Origin origin{0, {INT_MIN, 0, 0}};
-  if (i >= tile.count) return origin;
-  int pixel = tile.first_pixel + i;
+// The same, for a list of tiles of the TileGrid, of which kPixels / kTilePixels are a block's.
+template <int kPixels, int kOutputs>
+__device__ Tile tile_of(const View& v, const TileList& list, unsigned block) {
+  const int output_tiles = (v.group_outputs + kOutputs - 1) / kOutputs;
+  const int first_pixel = static_cast<int>(block / output_tiles) * kPixels;
+  return {0, 0, first_pixel, static_cast<int>(block % output_tiles) * kOutputs,
+          min(kPixels, *list.count * kTilePixels - first_pixel)};
+}
+
+__device__ Origin origin_of(const View& v, const Tile& tile, int pixel) {
+  Origin origin{0, {INT_MIN, 0, 0}, pixel};
+  if (pixel < 0) return origin;
   const int image = tile.instance * v.instance_images + pixel / v.output_pixels;
   pixel %= v.output_pixels;
 #pragma unroll
@@ -88,8 +98,9 @@ __device__ float read(const View& v, const Origin& origin, const Row& row) {
   return inside ? load_element(v.x, kHalf, origin.offset + row.offset) : 0.0f;
 }
 
-template <int kPixels, int kOutputs, typename Product>
+template <int kPixels, int kOutputs, typename Product_>
 struct Shared {
+  using Product = Product_;
   float x[2][kDepth][kPixels + Product::kXPad];
   float w[2][kDepth][kOutputs + Product::kWPad];
   Row rows[2][kDepth];
@@ -117,8 +128,8 @@ __device__ void element_of(const View& v, int i, int& pixel, int& depth) {
   }
 }
 
-template <bool kHalf, int kPixels, int kOutputs, typename Product>
-__device__ void fetch(const View& v, const Shared<kPixels, kOutputs, Product>& s, const Tile& tile, int buffer,
+template <bool kHalf, int kPixels, int kOutputs, typename S>
+__device__ void fetch(const View& v, const S& s, const Tile& tile, int buffer,
                       Fetched<kPixels, kOutputs>& f) {
 #pragma unroll
   for (int i = 0; i < f.kCount; ++i) {
@@ -135,9 +146,9 @@ __device__ void fetch(const View& v, const Shared<kPixels, kOutputs, Product>& s
   f.w = load_quad(v.w, kHalf, line * kPanel + quad * 4);
 }
 
-template <int kPixels, int kOutputs, typename Product>
-__device__ void store(const View& v, const Fetched<kPixels, kOutputs>& f, int buffer,
-                      Shared<kPixels, kOutputs, Product>& s) {
+template <int kPixels, int kOutputs, typename S>
+__device__ void store(const View& v, const Fetched<kPixels, kOutputs>& f, int buffer, S& s) {
+  using Product = typename S::Product;
 #pragma unroll
   for (int i = 0; i < f.kCount; ++i) {
     int pixel, depth;
@@ -152,9 +163,8 @@ __device__ void store(const View& v, const Fetched<kPixels, kOutputs>& f, int bu
 
 // The sums go through the room of X in shared memory, 32 outputs at a time, so that neighbouring threads have neighbours in
 // Y, and the code of the epilogue is there once.
-template <int kPixels, int kOutputs, typename Product>
-__device__ void write(const View& v, const Tile& tile, bool raw, const Product& product,
-                      Shared<kPixels, kOutputs, Product>& s) {
+template <int kPixels, int kOutputs, typename S>
+__device__ void write(const View& v, const Tile& tile, bool raw, const typename S::Product& product, S& s) {
   constexpr int kRows = kOutputs < 2 * kDepth ? kOutputs : 2 * kDepth;
   auto rows = s.x[0];
   for (int first = 0; first < kOutputs; first += kRows) {
@@ -165,9 +175,10 @@ __device__ void write(const View& v, const Tile& tile, bool raw, const Product& 
     for (int i = threadIdx.x; i < kRows * kPixels; i += kThreads) {
       const int row = v.y_pixel == 1 ? i / kPixels : i % kRows, index = v.y_pixel == 1 ? i % kPixels : i / kRows;
       const int m = tile.first_output + first + row, channel = tile.group * v.group_outputs + m;
-      if (index >= tile.count || m >= v.panels * kPanel) continue;
-      const int image = tile.instance * v.instance_images + (tile.first_pixel + index) / v.output_pixels;
-      const int pixel = (tile.first_pixel + index) % v.output_pixels;
+      const int scope_pixel = s.origins[index].pixel;
+      if (scope_pixel < 0 || m >= v.panels * kPanel) continue;
+      const int image = tile.instance * v.instance_images + scope_pixel / v.output_pixels;
+      const int pixel = scope_pixel % v.output_pixels;
       const int64_t place = v.y_at(image, channel, pixel);
       if (m >= v.group_outputs) {
         if (v.y_blocked) v.store(place, 0.0f);  // lanes past the last channel
@@ -181,14 +192,10 @@ __device__ void write(const View& v, const Tile& tile, bool raw, const Product& 
 }
 
 // One tile of kPixels * kOutputs outputs a block: while a step is multiplied, the next is on its way from global memory.
-// Two blocks a multiprocessor: where nothing is asked for, ptxas spills registers to fit in more.
-template <int kPixels, int kOutputs, bool kHalf, bool kTensor>
-__global__ __launch_bounds__(kThreads, 2) void dense_kernel(View v, DenseChannels dense) {
+// Pixels of the tile count through those of `list`, or where that is null through those of the scope instance.
+template <int kPixels, int kOutputs, bool kHalf, typename S>
+__device__ void compute(const View& v, const DenseChannels& dense, const TileList* list, const Tile& tile, S& s) {
   static_assert(kThreads % kPixels == 0 || kPixels % kThreads == 0, "a thread stays with its pixel");
-  using Product = std::conditional_t<kTensor && kTensorCores, TensorProduct<kPixels, kOutputs>,
-                                     FusedProduct<kPixels, kOutputs>>;
-  __shared__ Shared<kPixels, kOutputs, Product> s;
-  const Tile tile = tile_of<kPixels, kOutputs>(v, blockIdx.x);
   const int part = tile.instance * v.groups + tile.group;
   const int* channels = dense.channels ? dense.channels + static_cast<int64_t>(part) * v.group_channels : nullptr;
   const int count = dense.counts ? dense.counts[part] : v.group_channels;
@@ -196,26 +203,46 @@ __global__ __launch_bounds__(kThreads, 2) void dense_kernel(View v, DenseChannel
   if (raw && count == 0) return;
 
   const int steps = (v.taps * count + kDepth - 1) / kDepth;
-  for (int i = threadIdx.x; i < kPixels; i += kThreads) s.origins[i] = origin_of(v, tile, i);
+  for (int i = threadIdx.x; i < kPixels; i += kThreads) {
+    int pixel = i < tile.count ? tile.first_pixel + i : -1;
+    if (list && pixel >= 0) pixel = list->grid.pixel(v, list->tiles[pixel / kTilePixels], pixel % kTilePixels);
+    s.origins[i] = origin_of(v, tile, pixel);
+  }
   if (threadIdx.x < 2 * kDepth)
     s.rows[threadIdx.x / kDepth][threadIdx.x % kDepth] = row_of(v, threadIdx.x, channels, count);
   __syncthreads();
 
-  Product product;
+  typename S::Product product;
   Fetched<kPixels, kOutputs> fetched;
-  fetch<kHalf>(v, s, tile, 0, fetched);
+  fetch<kHalf, kPixels, kOutputs>(v, s, tile, 0, fetched);
   store(v, fetched, 0, s);
   __syncthreads();
   for (int step = 0; step < steps; ++step) {
     const int buffer = step % 2;
     const bool more = step + 1 < steps;
-    if (more) fetch<kHalf>(v, s, tile, 1 - buffer, fetched);
+    if (more) fetch<kHalf, kPixels, kOutputs>(v, s, tile, 1 - buffer, fetched);
     if (threadIdx.x < kDepth) s.rows[buffer][threadIdx.x] = row_of(v, (step + 2) * kDepth + threadIdx.x, channels, count);
     product.add(s.x[buffer], s.w[buffer]);
     if (more) store(v, fetched, 1 - buffer, s);
     __syncthreads();
   }
-  write(v, tile, raw, product, s);
+  write<kPixels, kOutputs>(v, tile, raw, product, s);
+}
+
+// Two blocks a multiprocessor: where nothing is asked for, ptxas spills registers to fit in more.
+template <int kPixels, int kOutputs, bool kHalf, bool kTensor>
+__global__ __launch_bounds__(kThreads, 2) void dense_kernel(View v, DenseChannels dense) {
+  using Product = std::conditional_t<kTensor && kTensorCores, TensorProduct<kPixels, kOutputs>,
+                                     FusedProduct<kPixels, kOutputs>>;
+  __shared__ Shared<kPixels, kOutputs, Product> s;
+  compute<kPixels, kOutputs, kHalf>(v, dense, nullptr, tile_of<kPixels, kOutputs>(v, blockIdx.x), s);
+}
+
+template <int kPixels, int kOutputs, bool kHalf>
+__global__ __launch_bounds__(kThreads, 2) void dense_tiles_kernel(View v, TileList list) {
+  __shared__ Shared<kPixels, kOutputs, FusedProduct<kPixels, kOutputs>> s;
+  const Tile tile = tile_of<kPixels, kOutputs>(v, list, blockIdx.x);
+  if (tile.count > 0) compute<kPixels, kOutputs, kHalf>(v, {}, &list, tile, s);
 }
 
 template <int kPixels, int kOutputs, bool kHalf, bool kTensor>
@@ -235,7 +262,22 @@ void launch_tiles(const View& v, const DenseChannels& dense, void* stream) {
            : launch_kernel<kPixels, kOutputs, false, false>(v, dense, stream);
 }
 
+template <int kPixels, int kOutputs>
+void launch_tile_list(const View& v, const TileList& list, int64_t most, void* stream) {
+  static_assert(kPixels % kTilePixels == 0, "a block has whole tiles");
+  const int64_t blocks = divide_up(most * kTilePixels, kPixels) * divide_up(v.group_outputs, kOutputs);
+  launch("dense", v.half ? dense_tiles_kernel<kPixels, kOutputs, true> : dense_tiles_kernel<kPixels, kOutputs, false>,
+         blocks, kThreads, stream, v, list);
+}
+
 }  // namespace
+
+void launch_dense_tiles(const View& v, const TileList& list, int64_t most, void* stream) {
+  if (v.group_outputs <= kPanel)
+    launch_tile_list<256, 16>(v, list, most, stream);
+  else
+    launch_tile_list<128, 64>(v, list, most, stream);
+}
 
 void launch_dense(const View& v, const DenseChannels& dense, void* stream) {
   if (v.group_outputs <= kPanel)

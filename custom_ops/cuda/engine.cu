@@ -5,6 +5,7 @@
 #include "cuda/cluster_scratch.h"
 #include "cuda/dense.h"
 #include "cuda/launch.h"
+#include "cuda/memo.h"
 #include "cuda/reconstruct.h"
 
 namespace drpass::cuda {
@@ -94,7 +95,14 @@ void compute_clustered(const Parameters& p, View v, ClusterView c, int64_t* stat
 
 }  // namespace
 
-void compute(const Parameters& p, const Geometry& g, const Tensors& t, Device device) {
+void DeleteMemo::operator()(Memo* memo) const { delete memo; }
+
+std::unique_ptr<Memo, DeleteMemo> make_memo(const Parameters& p, Memory& memory) {
+  if (p.memo_bytes == 0 || !may_keep_tiles(p)) return nullptr;
+  return std::unique_ptr<Memo, DeleteMemo>(new Memo(p, p.memo_bytes, memory));
+}
+
+void compute(const Parameters& p, const Geometry& g, const Tensors& t, const Memo* memo, Device device) {
   const bool empty = g.images * g.output_pixels() == 0;
   if (p.method != Method::exact && !empty && g.pixels() * g.sub_groups() > 0) {
     const View v = make_view(p, g, t, g.scope_images());
@@ -104,7 +112,10 @@ void compute(const Parameters& p, const Geometry& g, const Tensors& t, Device de
   if (t.stats)  // -1
     fill(t.stats, 0xFF, g.scopes() * g.groups * g.sub_groups() * static_cast<int64_t>(sizeof(int64_t)), device.stream);
   // Where nothing is clustered the scope means nothing, and all images are one instance.
-  if (!empty) launch_dense(make_view(p, g, t, g.images), {}, device.stream);
+  if (empty) return;
+  const View v = make_view(p, g, t, g.images);
+  if (memo && !t.addend.data && launch_remembered(v, *memo, device)) return;
+  launch_dense(v, {}, device.stream);
 }
 
 }  // namespace drpass::cuda

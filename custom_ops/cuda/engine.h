@@ -3,6 +3,8 @@
 // memory. Errors of CUDA are thrown as std::runtime_error.
 #pragma once
 
+#include <memory>
+
 #include "core/lrn.h"
 #include "core/pool.h"
 #include "core/tensors.h"
@@ -10,8 +12,16 @@
 
 namespace drpass::cuda {
 
-// DeepReuseGemm: Y (and stats).
-void compute(const Parameters& parameters, const Geometry& geometry, const Tensors& tensors, Device device);
+// The memo of a node (cuda/memo.h). None where the parameters allow none; it stays empty where there is no memory.
+class Memo;
+struct DeleteMemo {
+  void operator()(Memo* memo) const;
+};
+std::unique_ptr<Memo, DeleteMemo> make_memo(const Parameters& parameters, Memory& memory);
+
+// DeepReuseGemm: Y (and stats). The memo may be absent.
+void compute(const Parameters& parameters, const Geometry& geometry, const Tensors& tensors, const Memo* memo,
+             Device device);
 
 // Tensors of float, or of float16 with `half`.
 void pool(const PoolParameters& parameters, const PoolGeometry& geometry, bool half, const void* x, void* y, Device device);

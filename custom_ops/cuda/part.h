@@ -19,10 +19,15 @@ struct Part {
     channel = static_cast<int64_t>(group) * v.group_channels + k * c.length;
   }
 
-  // Element l of the sub-vector of a pixel of the scope instance.
-  __device__ float value(const View& v, int pixel, int l) const {
+  // Where channel 0 of a pixel of the scope instance lies in X.
+  __device__ int64_t place(const View& v, int pixel) const {
     const int64_t image = static_cast<int64_t>(instance) * v.instance_images + pixel / v.pixels;
-    return v.load(v.x, image * v.x_image + v.x_offset(static_cast<int>(channel) + l) + pixel % v.pixels * v.x_pixel);
+    return image * v.x_image + pixel % v.pixels * v.x_pixel;
+  }
+
+  // Element l of the sub-vector of a pixel.
+  __device__ float value(const View& v, int pixel, int l) const {
+    return v.load(v.x, place(v, pixel) + v.x_offset(static_cast<int>(channel) + l));
   }
 };
 

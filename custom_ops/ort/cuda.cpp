@@ -27,14 +27,18 @@ void* StreamMemory::allocate(size_t bytes) {
 }
 
 CudaDeepReuseGemmKernel::CudaDeepReuseGemmKernel(const OrtKernelInfo* info)
-    : name_(node_name(info)), parameters_(read_parameters(info)), allocator_(default_allocator(info)) {}
+    : name_(node_name(info)), parameters_(read_parameters(info)), allocator_(default_allocator(info)),
+      memory_(allocator_.get()) {
+  if (has_constant_inputs(info)) memo_ = cuda::make_memo(parameters_, memory_);
+}
 
 OrtStatus* CudaDeepReuseGemmKernel::ComputeV2(OrtKernelContext* raw) noexcept {
   return run_guarded(kDeepReuseGemm, name_, [&] {
     Ort::KernelContext context(raw);
     const BoundCall call = bind(parameters_, context);
-    with_device(raw, allocator_.get(),
-                [&](cuda::Device device) { cuda::compute(parameters_, call.geometry, call.tensors, device); });
+    with_device(raw, allocator_.get(), [&](cuda::Device device) {
+      cuda::compute(parameters_, call.geometry, call.tensors, memo_.get(), device);
+    });
   });
 }
 

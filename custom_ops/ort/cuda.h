@@ -47,6 +47,8 @@ class CudaDeepReuseGemmKernel {
   std::string name_;
   Parameters parameters_;
   OwnedAllocator allocator_;
+  ArenaMemory memory_;  // of the memo
+  std::unique_ptr<cuda::Memo, cuda::DeleteMemo> memo_;  // may be absent; calls share it; it lets in one at a time
 };
 
 template <typename Operator>

@@ -75,6 +75,8 @@ BoundCall bind(const Parameters& parameters, Ort::KernelContext& context) {
   return call;
 }
 
+bool has_constant_inputs(const OrtKernelInfo* info) { return constants_of(info).has_value(); }
+
 DeepReuseGemmKernel::DeepReuseGemmKernel(const OrtKernelInfo* info)
     : name_(node_name(info)), parameters_(read_parameters(info)), kernels_(choose_kernels()),
       allocator_(default_allocator(info)), stages_(name_) {

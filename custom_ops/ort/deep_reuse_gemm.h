@@ -26,6 +26,9 @@ struct BoundCall {
 // Asks for inputs and outputs; throws where a shape does not fit.
 BoundCall bind(const Parameters& parameters, Ort::KernelContext& context);
 
+// Whether W and B are known when the session is created, and there is no input A.
+bool has_constant_inputs(const OrtKernelInfo* info);
+
 // One node of a session. Compute may run concurrently: it changes nothing here.
 class DeepReuseGemmKernel {
  public:

@@ -28,8 +28,8 @@ _SECTOR, _ATOMIC = 32, 64
 _WORDS_ADDED = 1 + 23 / 32
 #: Instructions of `insert`: for a pixel with `grid` and with `lsh`; for an element that is hashed, and compared.
 _INSERTED, _INSERTED_KEY, _HASHED, _COMPARED = 340, 260, 25, 28
-#: Of `keys`, which computes so many bits at a time: for a pixel, an element and a round of bits.
-_BITS, _KEYED, _KEYED_ELEMENT, _SIGNED = 16, 330, 30, 66
+#: Of `keys`, which brings so many elements at a time: for a pixel, such a slice, an element, and a bit.
+_SLICE, _KEYED, _SLICED, _KEYED_ELEMENT, _SIGNED = 8, 250, 35, 31, 4
 #: Of `count` and `number` for a pixel; of `sum` for a pixel and an element; of `mean` for a value.
 _COUNTED, _NUMBERED, _SUMMED, _SUMMED_ELEMENT, _AVERAGED = 44, 68, 276, 68, 200
 #: In double precision, for a word of a sum and for a mean (its division alone is about ten).
@@ -99,13 +99,15 @@ def _cell_edges(layer: Layer, c: Clusters) -> list[Kernel]:
 
 def _keys(layer: Layer, c: Clusters, bits: int) -> list[Kernel]:
     vectors = c.parts * c.pixels
-    rounds = math.ceil(bits / _BITS)
-    products = vectors * c.length * rounds * _BITS
+    lanes = next((lanes for lanes in (8, 16) if bits <= lanes), 32)
+    rounds = math.ceil(bits / lanes)
+    # Elements are read from shared memory four pixels at a time.
+    instructions = math.ceil(c.length / _SLICE) * _SLICED + c.length * (_KEYED_ELEMENT + lanes / 4) + lanes * _SIGNED
     keys = Kernel(
         "keys",
         blocks=c.parts * c.blocks,
-        fp32=2.0 * products,
-        others=float(vectors * (_KEYED + rounds * (c.length * _KEYED_ELEMENT + _SIGNED))),
+        fp32=2.0 * vectors * c.length * rounds * lanes,
+        others=float(vectors * (_KEYED + rounds * instructions)),
         memory=layer.x_bytes + 8.0 * vectors,
         l2=layer.x_bytes + 8.0 * vectors,
     )
