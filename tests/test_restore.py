@@ -194,6 +194,21 @@ def test_batched_matmul_and_its_bias_come_back_as_matmul_and_add() -> None:
     assert sorted(constants(restored).values()) == sorted(constants(proto).values())
 
 
+def test_nodes_that_one_comes_back_as_have_names_of_their_own() -> None:
+    """A bias and a residual are two Adds; another node may have the name that one of them would get."""
+    nodes = [
+        node("Relu", ["x"], ["r"], name="p_add"),
+        node("MatMul", ["r", "w"], ["m"], name="p"),
+        node("Add", ["m", "b"], ["s"], name="q"),
+        node("Add", ["s", "r"], ["y"], name="t"),
+    ]
+    held = {"w": random_array(7, 7), "b": random_array(7)}
+    proto = model(nodes, {"x": [2, 5, 7]}, {"y": None}, held)
+    restored = round_trip(proto, {"x": random_array(2, 5, 7)})
+    assert ops(restored) == ["Relu", "MatMul", "Add", "Add"]
+    assert [entry.name for entry in restored.graph.node] == ["p_add", "p", "p_add_2", "p_add_3"]
+
+
 def test_residual_comes_back_as_add_without_the_bias_of_zeros() -> None:
     net = Net()
     net.conv("x", "a", 8, 8)

@@ -52,10 +52,13 @@ def label(node: ir.Node) -> str:
 
 
 class Names:
-    """The names of the values of a model, to make new ones."""
+    """The names of the values of a model, or of its nodes, to make new ones."""
 
-    def __init__(self, model: ir.Model) -> None:
-        self._used = {name for place in places(model) for name in _value_names(place.graph)}
+    def __init__(self, model: ir.Model, *, nodes: bool = False) -> None:
+        if nodes:
+            self._used = {node.name or "" for place in places(model) for node in place.graph}
+        else:
+            self._used = {name for place in places(model) for name in _value_names(place.graph)}
 
     def unique(self, base: str) -> str:
         """``base``, or ``base`` with the first free number; taken from now on."""
@@ -67,7 +70,7 @@ class Names:
         return name
 
     def release(self, name: str | None) -> None:
-        """Say that no value has this name any more."""
+        """Say that nothing has this name any more."""
         self._used.discard(name or "")
 
 

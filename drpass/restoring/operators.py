@@ -48,6 +48,7 @@ class Workshop:
     """Makes the nodes; weights that several nodes share are unpacked once."""
 
     names: Names
+    node_names: Names
     _unpacked: dict[tuple[Any, ...], ir.Value] = field(default_factory=dict)
 
     def operators(self, node: ir.Node, place: Place, rank: int | None) -> list[ir.Node]:
@@ -152,7 +153,7 @@ class Workshop:
             suffix = node.op_type.lower()
             node.name = old.name or ""
             if old.name and node is not nodes[0]:
-                node.name = f"{old.name}_{suffix}"
+                node.name = self.node_names.unique(f"{old.name}_{suffix}")
             if node is not nodes[-1]:
                 value = node.outputs[0]
                 value.name = self.names.unique(node.name or f"{y.name}_{suffix}")

@@ -123,7 +123,7 @@ def _restore(model: ir.Model, name: str) -> tuple[list[Restored], int]:
                 shape = shape_of(input_of(node, X), shapes)
                 work.append((place, node, None if shape is None else len(shape)))
     unblock(channels)
-    workshop, done = Workshop(Names(model)), []
+    workshop, done = Workshop(Names(model), Names(model, nodes=True)), []
     for place, node, rank in work:
         with _Refusal(name, place, node):
             operators = workshop.operators(node, place, rank)
