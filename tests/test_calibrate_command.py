@@ -99,9 +99,15 @@ def test_tuning_options_without_data_are_refused(original: Path, tmp_path: Path,
     refused(drpass("rewrite", original, tmp_path / "out.onnx", *option), "--calibrate")
 
 
+def _heed_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _interrupted(command: list[str], journal: Path) -> tuple[int, bytes]:
     """Status and errors of a run that gets Ctrl-C once it has measured something."""
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=journal.parent) as child:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # What a shell starts in the background ignores Ctrl-C, and so would its children.
+    with subprocess.Popen(command, **pipes, cwd=journal.parent, preexec_fn=_heed_interrupt) as child:
         limit = time.monotonic() + 300  # only for a run that hangs: a busy machine takes its time
         while not (journal.exists() and journal.read_text().count("\n") > 2):
             assert time.monotonic() < limit
