@@ -31,18 +31,18 @@ int64_t tiles_of(const Geometry& g, const WinogradForm& form) {
   return divide_up(g.out[1], form.tile()) * divide_up(g.out[2], form.tile());
 }
 
-// Vector instructions for one image: products, and transforms with their loads and stores, which take twice as long,
-// because they go through L2 (measured from 3 to 512 channels and from 4x4 to 224x224 pixels).
-int64_t winograd_cost(const Geometry& g, const WinogradForm& form) {
+// Vector instructions: products, and transforms with their loads and stores, which take twice as long, because they go
+// through L2 (measured from 3 to 512 channels and from 4x4 to 224x224 pixels).
+DenseCost winograd_cost(const Geometry& g, const WinogradForm& form) {
   const int64_t n = form.window, m = form.tile(), r = form.taps, tiles = tiles_of(g, form);
   const int64_t products = tiles * form.points() * g.group_channels() * g.panels();
   const int64_t inputs = tiles * g.blocks() * 2 * (n * 2 * n + n * n);
   const int64_t outputs = tiles * g.panels() * ((n + m) * 2 * n + n * n + m * m);
   const int64_t weights = g.group_channels() * g.panels() * ((r + n) * r * 2 + n * n + r * r);
-  return products + 2 * (inputs + outputs + weights);
+  return {products + 2 * (inputs + outputs), 2 * weights};
 }
 
-// The same for the direct product: the reading of inputs and the epilogue take 15 % more (measured).
+// The same for the direct product of one image: the reading of inputs and the epilogue take 15 % more (measured).
 int64_t direct_cost(const Geometry& g) {
   return g.output_pixels() * g.taps() * g.group_channels() * g.panels() * 23 / 20;
 }
@@ -453,13 +453,14 @@ std::optional<WinogradForm> choose_winograd(const Parameters& p, const Geometry&
   // Windows of 8 for 3x3 kernels save another fifth of the products, but take as long (measured on VGG-16), because the
   // transforms grow, and lose a decimal digit.
   const WinogradForm form = form_of(g.kernel[1]);
-  if (winograd_cost(g, form) >= direct_cost(g)) return std::nullopt;
+  const DenseCost cost = winograd_cost(g, form);
+  if (cost.image + cost.weights >= direct_cost(g)) return std::nullopt;
   return form;
 }
 
-int64_t dense_cost(const Parameters& p, const Geometry& g) {
+DenseCost dense_cost(const Parameters& p, const Geometry& g) {
   const auto form = choose_winograd(p, g);
-  return form ? winograd_cost(g, *form) : direct_cost(g);
+  return form ? winograd_cost(g, *form) : DenseCost{direct_cost(g), 0};
 }
 
 bool may_use_memo(const Parameters& p) {

@@ -20,8 +20,11 @@ inline WinogradForm form_of(int64_t taps) { return {taps, taps + 3}; }
 // that splitting a batch does not change results.
 std::optional<WinogradForm> choose_winograd(const Parameters& parameters, const Geometry& geometry);
 
-// Vector instructions for one image in the form that is chosen, the direct one included.
-int64_t dense_cost(const Parameters& parameters, const Geometry& geometry);
+// Vector instructions in the form that is chosen, the direct one included.
+struct DenseCost {
+  int64_t image, weights;  // of one image; of what the images of a call share
+};
+DenseCost dense_cost(const Parameters& parameters, const Geometry& geometry);
 
 // Whether calls can find results in a memo, if there is no addend.
 bool may_use_memo(const Parameters& parameters);
