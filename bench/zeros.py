@@ -18,9 +18,8 @@ from measure import Workshop, labelled
 from rows import Row, load_rows
 
 from drpass import model_io
-from drpass.data import Data
 from drpass.errors import DrpassError
-from drpass.operator.spec import OP_TYPE
+from drpass.passes.places import is_reuse
 from drpass.stages import NodeStages, measure_stages
 
 _FOLDER = Path(__file__).parent
@@ -52,11 +51,9 @@ def measure(row: Row, workshop: Workshop, threads: int) -> list[list[str]]:
     rewritten = model_io.load_proto(workshop.rewritten(original, row.rewrite))
     twin = onnx.ModelProto.FromString(rewritten.SerializeToString())
     for node in twin.graph.node:
-        if node.op_type == OP_TYPE:
+        if is_reuse(node):
             node.attribute.append(onnx.helper.make_attribute("skip_zeros", 0))
-    source = labelled(row, original, row.batch, _BATCHES * row.batch)
-    batches = list(source.batches())
-    data = Data(len(batches), source.description, True, lambda: iter(batches))
+    data = labelled(row, original, row.batch, _BATCHES * row.batch)
     proto = model_io.load_proto(original)
     found, without = (measure_stages(proto, model, data, threads=threads, runs=_RUNS) for model in (rewritten, twin))
     pairs = zip(found, without, strict=True)

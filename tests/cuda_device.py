@@ -73,9 +73,21 @@ def stand_ins() -> Path:
 
 def build(*targets: str) -> None:
     """Builds with PTX alone and with the shared CUDA runtime, for which the emulator stands in."""
-    if not (BUILD / "CMakeCache.txt").is_file():
-        configure(ROOT, BUILD)
+    _configured()
     _run(cmake(), "--build", BUILD, "--parallel", "2", "--target", *targets)
+
+
+def run_emulated(program: str, seed: int) -> subprocess.CompletedProcess[str]:
+    """Build a program of tests/*.cu and run it on the emulator, in the order that the seed gives."""
+    build(program)
+    environment = os.environ | {"LD_LIBRARY_PATH": str(stand_ins()), "PTXEMU_SEED": str(seed)}
+    return subprocess.run([BUILD / "custom_ops" / program], env=environment, capture_output=True, text=True)
+
+
+@cache
+def _configured() -> None:
+    """Once a run, because a build folder from before does not know of new targets."""
+    configure(ROOT, BUILD)
 
 
 def configure(source: Path, folder: Path) -> None:

@@ -251,7 +251,7 @@ void check_limits() {
   Node poor(1, kOutputs, 1 << 20, 1 << 10);
   expect(poor.store().sets == 0, "no memory");
   expect(poor.run(noise(16, 1), 1, 4, 4) == poor.run(noise(16, 1), 1, 4, 4, false), "no memory");
-  expect(Node(1, kOutputs, cuda::kMostMemoBytes * 2).taken == 0, "all of a process");
+  expect(Node(1, kOutputs, kTakenBytes * 2).taken == 0, "all of a process");
 }
 
 }  // namespace

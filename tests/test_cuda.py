@@ -41,7 +41,7 @@ def reference(case: Case, **parameters: Any) -> list[np.ndarray]:
         return case.run(case.reuse_model(**parameters))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(convolutions())
 def test_exact_equals_onnxruntime(case: Case) -> None:
     expected = case.run(case.conv_model())[0]
@@ -50,7 +50,7 @@ def test_exact_equals_onnxruntime(case: Case) -> None:
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=case.rounding())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(convolutions(), methods(), st.sampled_from(SEEDS))
 def test_methods_agree_with_the_reference(case: Case, parameters: dict[str, Any], seed: int) -> None:
     expected, clusters = reference(case, stats=True, **parameters)
@@ -60,7 +60,7 @@ def test_methods_agree_with_the_reference(case: Case, parameters: dict[str, Any]
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=case.tolerance("cuda", parameters))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.data())
 def test_matrix_form_equals_numpy(data: st.DataObject) -> None:
     draw = data.draw
@@ -75,7 +75,7 @@ def test_matrix_form_equals_numpy(data: st.DataObject) -> None:
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=case.tolerance("cuda", parameters))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(blockable(), methods(), st.booleans(), st.booleans())
 def test_blocks_give_what_planes_give(case: Case, parameters: dict[str, Any], x_blocked: bool, y_blocked: bool) -> None:
     expected, clusters = reference(case, stats=True, **parameters)
@@ -92,7 +92,7 @@ def test_blocks_give_what_planes_give(case: Case, parameters: dict[str, Any], x_
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=case.tolerance("cuda", parameters))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(pools())
 def test_pool_equals_onnxruntime(drawn: tuple[onnx.NodeProto, onnx.NodeProto, np.ndarray]) -> None:
     theirs, ours, x = drawn

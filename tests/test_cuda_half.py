@@ -76,7 +76,7 @@ def feeds_of(case: Case) -> dict[str, Array]:
     return {"X": case.x} if case.addend is None else {"X": case.x, "A": case.addend}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(convolutions(), methods(), st.sampled_from(SEEDS))
 def test_outputs_are_those_for_float_rounded_once_and_clusters_those_of_the_cpu(
     case: Case, parameters: dict[str, Any], seed: int
@@ -89,14 +89,14 @@ def test_outputs_are_those_for_float_rounded_once_and_clusters_those_of_the_cpu(
     np.testing.assert_array_equal(found, clusters)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.data())
 def test_matrix_form_in_half_is_that_in_float_rounded_once(data: st.DataObject) -> None:
     case = rounded_case(matrix_case(data.draw, most_leading=4)[0])
     assert_rounded_once(case.reuse_model(stats=True, **data.draw(methods())), feeds_of(case))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(blockable(), methods(), st.booleans(), st.booleans())
 def test_blocks_in_half_are_those_in_float_rounded_once(
     case: Case, parameters: dict[str, Any], x_blocked: bool, y_blocked: bool
@@ -130,7 +130,7 @@ def test_values_that_float16_cannot_hold_become_infinite_and_small_ones_subnorma
     assert 0 < y[0, 1, 0, 1] < 2**-8
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(pools())
 def test_pool_in_half_is_that_in_float_rounded_once(drawn: tuple[onnx.NodeProto, onnx.NodeProto, Array]) -> None:
     assert_rounded_once(_one_node(drawn[1], 5), {"x": rounded(block(drawn[2]))})

@@ -5,8 +5,6 @@ That tiles are found in it, and which, is shown by tests/cuda_memo.cu.
 
 from __future__ import annotations
 
-import os
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -34,10 +32,7 @@ ENOUGH, ONE_SET = 1 << 20, 30_000
 @pytest.mark.skipif(cuda_device.has_gpu(), reason="the program is built for the emulator")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_tiles_are_found_kept_and_forgotten_as_they_should(seed: int) -> None:
-    cuda_device.build("drpass_cuda_memo")
-    program = cuda_device.BUILD / "custom_ops" / "drpass_cuda_memo"
-    environment = os.environ | {"LD_LIBRARY_PATH": str(cuda_device.stand_ins()), "PTXEMU_SEED": str(seed)}
-    done = subprocess.run([program], env=environment, capture_output=True, text=True)
+    done = cuda_device.run_emulated("drpass_cuda_memo", seed)
     assert (done.returncode, done.stdout) == (0, "all as expected\n"), done.stderr
 
 
@@ -68,7 +63,7 @@ def test_bytes_are_those_without(memo_bytes: int, x_layout: str, y_layout: str, 
         assert actual.tobytes() == plain.run(None, {"X": frame})[0].tobytes()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(convolutions(), st.sampled_from(SEEDS))
 def test_bytes_are_those_without_for_any_convolution(case: Case, seed: int) -> None:
     with forced_kernels("cuda"):

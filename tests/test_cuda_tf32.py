@@ -46,7 +46,7 @@ def clusterings() -> st.SearchStrategy[dict[str, Any]]:
     return methods().filter(lambda parameters: parameters["method"] != "exact")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(convolutions(), st.sampled_from(SEEDS), st.booleans())
 def test_every_product_is_added_once_and_to_its_output(case: Case, seed: int, half: bool) -> None:
     case = replace(whole_numbers(case), activation="none", activation_params=())
@@ -57,7 +57,7 @@ def test_every_product_is_added_once_and_to_its_output(case: Case, seed: int, ha
     np.testing.assert_array_equal(actual, expected.astype(actual.dtype))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(blockable(), st.booleans())
 def test_blocks_on_tensor_cores_give_what_planes_give(case: Case, y_blocked: bool) -> None:
     case = replace(whole_numbers(case), addend=None)
@@ -65,7 +65,7 @@ def test_blocks_on_tensor_cores_give_what_planes_give(case: Case, y_blocked: boo
     np.testing.assert_array_equal(run(case, allow_tf32=1, **layout)[0], run(case, **layout)[0])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.data())
 def test_factors_are_rounded_to_tf32_and_nothing_else_is(data: st.DataObject) -> None:
     case = matrix_case(data.draw, most_leading=4)[0]
@@ -84,7 +84,7 @@ def test_result_is_rounded_as_tf32_only_where_that_is_allowed() -> None:
     assert case.rounding() < error <= 2**-10 * case.magnitude()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(convolutions(), st.sampled_from(SEEDS))
 def test_float16_loses_nothing_in_the_dense_part(case: Case, seed: int) -> None:
     case = rounded_case(case)
@@ -93,7 +93,7 @@ def test_float16_loses_nothing_in_the_dense_part(case: Case, seed: int) -> None:
     np.testing.assert_allclose(actual.astype(np.float32), run(case)[0], rtol=1e-3, atol=case.rounding())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(convolutions(), clusterings(), st.integers(1, 20), st.sampled_from(SEEDS), st.booleans())
 def test_tables_have_every_product_once_and_in_its_place(
     case: Case, parameters: dict[str, Any], length: int, seed: int, half: bool
@@ -112,7 +112,7 @@ def test_tables_have_every_product_once_and_in_its_place(
         np.testing.assert_allclose(actual[0], expected[0], rtol=1e-3, atol=tables_tolerance(case, parameters))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(convolutions(), clusterings(), st.sampled_from(SEEDS), st.booleans())
 def test_clusters_are_the_same_and_outputs_as_near_as_tf32(
     case: Case, parameters: dict[str, Any], seed: int, half: bool

@@ -119,7 +119,6 @@ int64_t checked_product(std::initializer_list<int64_t> factors) {
 }
 
 int64_t input_pixel(const Geometry& g, int64_t pixel, int64_t tap) {
-  int64_t index = 0;
   std::array<int64_t, 3> at{}, offset{};
   for (int slot = 2; slot >= 0; --slot) {
     at[slot] = pixel % g.out[slot];
@@ -127,12 +126,7 @@ int64_t input_pixel(const Geometry& g, int64_t pixel, int64_t tap) {
     offset[slot] = tap % g.kernel[slot];
     tap /= g.kernel[slot];
   }
-  for (int slot = 0; slot < 3; ++slot) {
-    const int64_t position = at[slot] * g.stride[slot] - g.pad[slot] + offset[slot] * g.dilation[slot];
-    if (position < 0 || position >= g.in[slot]) return -1;
-    index = index * g.in[slot] + position;
-  }
-  return index;
+  return input_pixel(g, at, offset);
 }
 
 Geometry resolve(const Parameters& p, const std::vector<int64_t>& x_shape, const std::vector<int64_t>& w_shape) {

@@ -67,6 +67,17 @@ Window slide(const Parameters& parameters, size_t axis, int64_t size);
 // Input pixel (index within its image) that `tap` of output pixel `pixel` reads, or -1 in the padding.
 int64_t input_pixel(const Geometry& geometry, int64_t pixel, int64_t tap);
 
+// The same for their places in the output and in the kernel, for those who walk over both.
+inline int64_t input_pixel(const Geometry& g, const std::array<int64_t, 3>& at, const std::array<int64_t, 3>& offset) {
+  int64_t index = 0;
+  for (int slot = 0; slot < 3; ++slot) {
+    const int64_t position = at[slot] * g.stride[slot] - g.pad[slot] + offset[slot] * g.dilation[slot];
+    if (position < 0 || position >= g.in[slot]) return -1;
+    index = index * g.in[slot] + position;
+  }
+  return index;
+}
+
 // Throws std::invalid_argument with a message of docs/operator.md where the shapes of X and W do not fit.
 Geometry resolve(const Parameters& parameters, const std::vector<int64_t>& x_shape,
                  const std::vector<int64_t>& w_shape);

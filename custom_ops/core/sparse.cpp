@@ -18,7 +18,7 @@ constexpr int64_t kTilesToSpread = 2 * kTasks;
 constexpr int64_t kTilesOfTask = 4;
 // Values of an image that are looked at to tell how many are zero.
 constexpr int64_t kSampled = 4 * 1024;
-// With fewer channels, listing takes as long as multiplying; the lists of a tile with more values a pixel would be long.
+// With fewer channels, listing takes as long as multiplying; with more values a pixel the lists of a tile would be long.
 constexpr int64_t kFewestChannels = 2 * kPanel;
 constexpr int64_t kLargestWindow = 32 * 1024;
 
@@ -155,15 +155,8 @@ class SparseProduct {
       for (int64_t z = 0; z < g_.kernel[0]; ++z)
         for (int64_t y = 0; y < g_.kernel[1]; ++y)
           for (int64_t x = 0; x < g_.kernel[2]; ++x) {
-            const std::array<int64_t, 3> offset{z, y, x};
-            bool inside = true;
-            int64_t pixel = 0;
-            for (int slot = 0; slot < 3; ++slot) {
-              const int64_t at = walk.at[slot] * g_.stride[slot] - g_.pad[slot] + offset[slot] * g_.dilation[slot];
-              inside = inside && at >= 0 && at < g_.in[slot];
-              pixel = pixel * g_.in[slot] + at;
-            }
-            *tap++ = inside ? image + pixel * g_.x_pixel : -1;
+            const int64_t pixel = input_pixel(g_, walk.at, {z, y, x});
+            *tap++ = pixel < 0 ? -1 : image + pixel * g_.x_pixel;
           }
     }
     return taps;

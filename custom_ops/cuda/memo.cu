@@ -205,8 +205,8 @@ __global__ __launch_bounds__(kThreads) void copy_kernel(View v, MemoStore m, Cal
   }
 }
 
-// What is left of kMostMemoBytes.
-std::atomic<int64_t> left{kMostMemoBytes};
+// What is left of kTakenBytes on devices.
+std::atomic<int64_t> left{kTakenBytes};
 
 constexpr int64_t kHeader = 256;
 

@@ -2,13 +2,11 @@
 // function of its key, and one call at a time uses the memo, so results depend neither on what came before nor on who calls.
 #pragma once
 
+#include "core/memo.h"
 #include "cuda/dense.h"
 #include "cuda/device.h"
 
 namespace drpass::cuda {
-
-// Like the CPU's (core/memo.h): all memos of a process together take so much memory, at most.
-constexpr int64_t kMostMemoBytes = int64_t{4} << 30;
 
 // A set-associative store in memory of the device; all of it begins with zeros, claims with ones.
 struct MemoStore {
@@ -27,7 +25,8 @@ struct MemoStore {
 // The memo of a node.
 class Memo {
  public:
-  // Takes memory once, at most `bytes`, and waits until it is cleared. Where there is too little it stays empty.
+  // Takes memory once, at most `bytes`, and waits until it is cleared. Where there is too little, or all memos on devices
+  // would have more than kTakenBytes, it stays empty.
   Memo(const Parameters& parameters, int64_t bytes, Memory& memory);
   ~Memo();
   Memo(const Memo&) = delete;

@@ -68,8 +68,8 @@ inline I offsets_of_lanes(int32_t step) {
   return _mm512_mullo_epi32(lanes, _mm512_set1_epi32(step));
 }
 inline I add_offset(I offsets, int32_t more) { return _mm512_add_epi32(offsets, _mm512_set1_epi32(more)); }
-// The lanes of x that are not zero (NaN is not), side by side, and of `offsets` the same lanes. Writes up to kLanes of both;
-// returns how many there are.
+// The lanes of x that are not zero (NaN is not), side by side, and of `offsets` the same lanes. Writes up to kLanes of
+// both; returns how many there are.
 inline int64_t keep_nonzeros(F x, I offsets, float* values, int32_t* kept_offsets) {
   const __mmask16 kept = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_NEQ_UQ);
   const F packed = _mm512_maskz_compress_ps(kept, x);
