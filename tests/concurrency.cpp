@@ -78,7 +78,7 @@ struct Case {
     outputs = size(geometry.y_shape);
   }
 
-  std::vector<float> run(Executor& executor, Memo* memo, StageTimes* stages) const {
+  std::vector<float> run(Executor& executor, const Kept& kept, StageTimes* stages) const {
     std::vector<float> y(static_cast<size_t>(outputs));
     HeapMemory memory;
     Tensors tensors;
@@ -86,24 +86,31 @@ struct Case {
     tensors.w = w.data();
     tensors.bias = bias.data();
     tensors.y = y.data();
-    compute(parameters, geometry, tensors, *choose_kernels(), hyperplanes.data(), memo, executor, memory, stages);
+    compute(parameters, geometry, tensors, *choose_kernels(), kept, executor, memory, stages);
     return y;
   }
 
-  // How many callers at once, which share a memo where there is one and have their stages measured, got other bytes
-  // than one thread with neither.
+  // How many callers at once, which share what a node keeps and have their stages measured, got other bytes than one
+  // thread with neither.
   int differences() const {
     SerialExecutor serial;
-    const std::vector<float> expected = run(serial, nullptr, nullptr);
+    Kept kept;
+    kept.hyperplanes = hyperplanes.data();
+    const std::vector<float> expected = run(serial, kept, nullptr);
+    HeapMemory memory;
+    const Scratch<float> weights =
+        keep_winograd_weights(parameters, w.data(), packed_weight_shape(geometry), *choose_kernels(), memory);
+    if (weights.size()) kept.winograd_weights = weights.data();
     std::unique_ptr<Memo> memo;
     if (parameters.memo_bytes) memo = std::make_unique<Memo>(parameters.memo_bytes, winograd_result_size(parameters));
+    kept.memo = memo.get();
     StageTimes stages("node");
     std::atomic<int> different{0};
     std::vector<std::thread> callers;
     for (int i = 0; i < kCallers; ++i)
       callers.emplace_back([&] {
         ThreadExecutor executor;
-        const std::vector<float> y = run(executor, memo.get(), &stages);
+        const std::vector<float> y = run(executor, kept, &stages);
         if (std::memcmp(y.data(), expected.data(), y.size() * sizeof(float))) ++different;
       });
     collect_stages(true);  // clears while they run

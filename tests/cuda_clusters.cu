@@ -150,7 +150,8 @@ bool run(const Case& k, unsigned seed) {
   tensors.x = x.data();
   const std::vector<float> planes = make_hyperplanes(p.seed, p.hash_bits, p.sub_vector_length);
   const KernelSet& kernels = *choose_kernels();
-  const Call call{p, g, tensors, kernels, planes.data(), nullptr, nullptr, memory, nullptr};
+  const Kept kept{planes.data()};
+  const Call call{p, g, tensors, kernels, kept, nullptr, memory, nullptr};
   int64_t reused = 0;
   for (int64_t scope = 0; scope < g.scopes(); ++scope) {
     const Instance instance{scope * g.scope_images(), g.scope_images()};

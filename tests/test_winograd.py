@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -79,3 +80,18 @@ def test_special_values_reach_what_they_reach_directly(kernel: int, layout: str)
         np.testing.assert_array_equal(np.isinf(actual), np.isinf(direct), err_msg=kernels)
         finite = np.isfinite(direct) & (np.abs(direct) < 1e30)
         np.testing.assert_allclose(actual[finite], direct[finite], rtol=1e-4, atol=1e-4, err_msg=kernels)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("size", [(30, 26), (9, 9)])
+def test_weights_kept_by_the_session_give_the_same_bytes(kernel: int, size: tuple[int, int]) -> None:
+    case = case_of(2, 40, 48, size, kernel, kernel // 2)
+    constant = onnx.ModelProto.FromString(case.reuse_model())
+    # An initializer that is also an input may be given anew in any call.
+    replaceable = onnx.ModelProto.FromString(constant.SerializeToString())
+    weights = next(value for value in constant.graph.initializer if value.name == "W")
+    replaceable.graph.input.append(onnx.helper.make_tensor_value_info("W", weights.data_type, weights.dims))
+    for kernels in runnable_kernel_sets():
+        with forced_kernels(kernels):
+            kept, computed = (case.run(model.SerializeToString())[0] for model in (constant, replaceable))
+        assert kept.tobytes() == computed.tobytes(), kernels

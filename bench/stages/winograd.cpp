@@ -6,27 +6,28 @@ namespace stages {
 namespace {
 
 constexpr int64_t kChannels = 256, kBlocks = kChannels / kPanel;
-constexpr int64_t kLine = 64;  // pixels
+constexpr int64_t kLine = 57;  // pixels; rows a power of two apart would share their cache sets
 
 void winograd_input(benchmark::State& state) {
-  const int64_t n = state.range(0), values = n * n * kChannels;
+  const int64_t n = state.range(0), tiles = state.range(1), values = n * n * kChannels * tiles;
   const std::vector<float> x = activations(kBlocks * n * kLine * kPanel);
   std::vector<float> v(static_cast<size_t>(values));
   WinogradInput tile{};
   tile.window = n;
+  tile.tiles = tiles;
   tile.x = x.data();
   tile.row_stride = kLine * kPanel;
   tile.x_block = n * kLine * kPanel;
   tile.blocks = kBlocks;
   tile.bottom = n;
-  tile.right = n;
+  tile.right = n + 4 * (tiles - 1);
   tile.v = v.data();
-  tile.point_stride = kChannels;
-  tile.v_block = kPanel;
-  const double bytes = 4.0 * static_cast<double>(values);
-  run(state, {0, bytes, bytes, 2 * bytes}, [&] { kernels().winograd_input(tile); });
+  tile.point_stride = kChannels * tiles;
+  tile.v_block = kPanel * tiles;
+  const double written = 4.0 * static_cast<double>(values), read = 4.0 * static_cast<double>(tile.right * n * kChannels);
+  run(state, {0, read, written, read + written}, [&] { kernels().winograd_input(tile); });
 }
-BENCHMARK(winograd_input)->ArgName("window")->Arg(6)->Arg(8);
+BENCHMARK(winograd_input)->ArgNames({"window", "tiles"})->ArgsProduct({{6, 8}, {1, 4}});
 
 void winograd_weights(benchmark::State& state) {
   const int64_t n = state.range(0), kernel = n - 3, taps = kernel * kernel;

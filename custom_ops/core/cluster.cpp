@@ -163,8 +163,8 @@ class Clusterer {
     if (p.method == Method::grid)
       fits = call_.kernels.grid_signature(planes, reader_.length(), count, 1.0f / edge_, halves_.data());
     else
-      call_.kernels.lsh_signature(planes, reader_.length(), count, call_.hyperplanes, p.sub_vector_length, p.hash_bits,
-                                  halves_.data());
+      call_.kernels.lsh_signature(planes, reader_.length(), count, call_.kept.hyperplanes, p.sub_vector_length,
+                                  p.hash_bits, halves_.data());
     return fits ? planes : nullptr;
   }
 

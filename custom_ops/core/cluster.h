@@ -9,15 +9,21 @@
 
 namespace drpass {
 
+// What a node keeps from call to call.
+struct Kept {
+  const float* hyperplanes = nullptr;       // lsh: [hash_bits][L]
+  const float* winograd_weights = nullptr;  // of keep_winograd_weights(); may be absent
+  Memo* memo = nullptr;                     // results of the dense part; may be absent
+};
+
 // What all stages of one call share.
 struct Call {
   const Parameters& parameters;
   const Geometry& geometry;
   const Tensors& tensors;
   const KernelSet& kernels;
-  const float* hyperplanes;  // lsh: [hash_bits][L]
-  const float* tap_sums;     // 16-bit tables: sum_tap_magnitudes() of the weights
-  Memo* memo;                // results of the dense part that are kept from call to call; may be absent
+  const Kept& kept;
+  const float* tap_sums;  // 16-bit tables: sum_tap_magnitudes() of the weights
   Memory& memory;
   StageTimes* stages;  // where time goes; absent unless someone asks
 };

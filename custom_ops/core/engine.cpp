@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/direct.h"
+#include "core/local_memory.h"
 #include "core/reconstruct.h"
 #include "core/sparse.h"
 #include "core/table_scale.h"
@@ -109,13 +110,14 @@ std::vector<float> prepare_scales(const Parameters& p, const Geometry& g, const 
 }  // namespace
 
 void compute(const Parameters& parameters, const Geometry& geometry, const Tensors& tensors, const KernelSet& kernels,
-             const float* hyperplanes, Memo* memo, Executor& executor, Memory& memory, StageTimes* stages) {
+             const Kept& kept, Executor& executor, Memory& memory, StageTimes* stages) {
   const StageTimer timer(stages, Stage::rest);
   TimedExecutor timed(executor, stages);
+  LocalMemory local(memory);
   Executor& threads = stages ? static_cast<Executor&>(timed) : executor;
   const std::vector<float> tap_sums = prepare_scales(parameters, geometry, tensors, stages);
-  const Call call{parameters, geometry, tensors, kernels, hyperplanes, tap_sums.empty() ? nullptr : tap_sums.data(),
-                  memo, memory, stages};
+  const Call call{parameters, geometry, tensors, kernels, kept, tap_sums.empty() ? nullptr : tap_sums.data(), local,
+                  stages};
   parameters.method == Method::exact ? run_exact(call, threads) : run_scopes(call, threads);
   if (stages) stages->add_call();
 }

@@ -8,6 +8,6 @@ namespace drpass {
 // Computes Y (and stats). Outputs depend neither on how `executor` spreads the work nor on whether stages are measured.
 // stages: where the times go; null: not measured.
 void compute(const Parameters& parameters, const Geometry& geometry, const Tensors& tensors, const KernelSet& kernels,
-             const float* hyperplanes, Memo* memo, Executor& executor, Memory& memory, StageTimes* stages);
+             const Kept& kept, Executor& executor, Memory& memory, StageTimes* stages);
 
 }  // namespace drpass

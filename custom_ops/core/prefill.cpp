@@ -49,6 +49,7 @@ void prefill(const Parameters& parameters, const Constants& constants, const flo
   const int64_t result_size = winograd_result_size(p);
   const int64_t step = std::clamp<int64_t>(kResultBytes / (result_size * 4), 1, kResults);
   SerialExecutor executor;
+  const Kept kept{nullptr, nullptr, &memo};
   for (int64_t first = std::max<int64_t>(0, count - memo.capacity()); first < count; first += step) {
     const int64_t images = std::min(step, count - first);
     const Geometry geometry = geometry_of_windows(p, constants, images);
@@ -58,7 +59,7 @@ void prefill(const Parameters& parameters, const Constants& constants, const flo
     tensors.w = constants.w;
     tensors.bias = constants.bias;
     tensors.y = y.data();
-    const Call call{p, geometry, tensors, kernels, nullptr, nullptr, &memo, memory, nullptr};
+    const Call call{p, geometry, tensors, kernels, kept, nullptr, memory, nullptr};
     const std::vector<Clusters> none(geometry.sub_groups());
     run_winograd(call, {0, images}, 0, form_of(p.kernel_shape[0]), make_dense_part(call, 0, none.data()), executor);
   }

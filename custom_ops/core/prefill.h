@@ -17,7 +17,7 @@ struct Constants {
   const float* bias = nullptr;  // may be absent
 };
 
-// Both are for nodes of which may_use_memo() is true.
+// Both are for nodes of which may_use_winograd() is true.
 
 // The number of windows of tiles in memo_windows [count, blocks, n, n, 16]: images of n x n pixels in blocks of 16
 // channels. Throws std::invalid_argument with a message of docs/operator.md where that is not its shape, or W and B are

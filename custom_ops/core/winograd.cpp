@@ -18,8 +18,6 @@ constexpr int64_t kTileInputBytes = 256 * 1024;
 constexpr int64_t kInputBytes = 4096 * 1024;
 constexpr int64_t kProductBytes = 384 * 1024;
 constexpr int64_t kChannels = 64;
-// Panels of a task, as many as the widest micro-kernel takes.
-constexpr int64_t kTaskPanels = 2;
 // Blocks of tiles whose images are copied from and to planes at a time: those of a small layer stay in L2.
 constexpr int64_t kCopiedBlocks = 2;
 // With at least as many groups of such images each is a task from planes to planes.
@@ -55,10 +53,10 @@ struct Inputs {
   int64_t count;
 };
 
-// Transformed weights of some channels of some panels: point p at u[p * point_stride], there [panel][depth][16].
+// Transformed weights of some channels of a pair of panels.
 struct Weights {
   const float* u;
-  int64_t point_stride, depth;
+  WinogradLayout layout;
 };
 
 struct TileAt {
@@ -79,6 +77,8 @@ class Winograd {
         executor_(executor),
         columns_(divide_up(g_.out[2], form.tile())),
         tiles_(tiles_of(g_, form)),
+        layout_{form.points(), g_.group_channels()},
+        weights_(call.kept.winograd_weights),
         bias_(call.memory, g_.panels() * kPanel) {
     const float* bias = call.tensors.bias;
     for (int64_t m = 0; m < g_.panels() * kPanel; ++m)
@@ -86,14 +86,14 @@ class Winograd {
     const int64_t weight_bytes = form.points() * g_.group_channels() * g_.panels() * kPanel * 4;
     const int64_t input_bytes = form.points() * g_.blocks() * kPanel * 4;  // of one tile
     share_ = weight_bytes <= kSharedWeightBytes && instance.images * tiles_ >= kTilesToShare;
-    task_tiles_ = kProductBytes / (form.points() * kTaskPanels * kPanel * 4) / 12 * 12;
+    task_tiles_ = kProductBytes / (form.points() * kPanelPair * kPanel * 4) / 12 * 12;
     const int64_t kept = (share_ ? kTileInputBytes : kInputBytes) / input_bytes / 12 * 12;
     block_tiles_ = std::clamp<int64_t>(kept, 12, task_tiles_);
   }
 
   // Images that are converted from or to planes are worked on a few at a time, so that the copies stay in the caches.
   void run() {
-    if (share_) transform_all_weights();
+    if (share_ && !weights_) transform_all_weights();
     const bool converts = g_.x_layout == Layout::planes || g_.y_layout == Layout::planes;
     const int64_t all = instance_.images;
     const int64_t images = converts ? std::min(all, divide_up(kCopiedBlocks * block_tiles_, tiles_)) : all;
@@ -142,11 +142,10 @@ class Winograd {
       Scratch<float> room;
       const Inputs inputs = make_inputs(tiles.data() + first, count, room);
       transform_inputs(inputs, 0, count);
-      Scratch<float> products(call_.memory, form_.points() * product_stride(count, kTaskPanels));
-      for (int64_t panel = 0; panel < g_.panels(); panel += kTaskPanels) {
-        const int64_t panels = std::min(kTaskPanels, g_.panels() - panel);
-        const int64_t depth = g_.group_channels(), stride = weight_stride(depth);
-        multiply(inputs, {shared_weights(panel), stride, depth}, 0, depth, panels, products.data());
+      Scratch<float> products(call_.memory, form_.points() * product_stride(count, kPanelPair));
+      for (int64_t panel = 0; panel < g_.panels(); panel += kPanelPair) {
+        const int64_t panels = std::min(kPanelPair, g_.panels() - panel);
+        multiply(inputs, {weights_ + layout_.panel(panel), layout_}, 0, g_.group_channels(), panels, products.data());
         transform_outputs(inputs, panel, panels, products.data());
       }
     });
@@ -163,22 +162,27 @@ class Winograd {
         const int64_t begin = static_cast<int64_t>(task) * kInputTiles;
         transform_inputs(inputs, begin, std::min(count, begin + kInputTiles));
       });
-      executor_.run(divide_up(g_.panels(), kTaskPanels), [&](size_t task) {
-        const int64_t panel = static_cast<int64_t>(task) * kTaskPanels;
-        run_panel_pair(inputs, panel, std::min(kTaskPanels, g_.panels() - panel));
+      executor_.run(divide_up(g_.panels(), kPanelPair), [&](size_t task) {
+        const int64_t panel = static_cast<int64_t>(task) * kPanelPair;
+        run_panel_pair(inputs, panel, std::min(kPanelPair, g_.panels() - panel));
       });
     }
   }
 
   void run_panel_pair(const Inputs& inputs, int64_t panel, int64_t panels) {
-    const int64_t channels = g_.group_channels(), depth = std::min(channels, kChannels), stride = weight_stride(depth);
-    Scratch<float> weights(call_.memory, form_.points() * stride);
+    const int64_t channels = g_.group_channels();
     Scratch<float> products(call_.memory, form_.points() * product_stride(inputs.count, panels));
-    for (int64_t channel = 0; channel < channels; channel += kChannels) {
-      const int64_t here = std::min(kChannels, channels - channel);
-      for (int64_t p = 0; p < panels; ++p)
-        transform_weights(panel + p, channel, here, weights.data() + p * depth * kPanel, stride);
-      multiply(inputs, {weights.data(), stride, depth}, channel, here, panels, products.data());
+    if (weights_) {
+      multiply(inputs, {weights_ + layout_.panel(panel), layout_}, 0, channels, panels, products.data());
+    } else {
+      const WinogradLayout layout{form_.points(), std::min(channels, kChannels)};
+      Scratch<float> weights(call_.memory, layout.size(kPanelPair));
+      for (int64_t channel = 0; channel < channels; channel += kChannels) {
+        const int64_t here = std::min(kChannels, channels - channel);
+        for (int64_t p = 0; p < panels; ++p)
+          transform_weights(panel + p, channel, here, weights.data() + layout.panel(p), layout);
+        multiply(inputs, {weights.data(), layout}, channel, here, panels, products.data());
+      }
     }
     transform_outputs(inputs, panel, panels, products.data());
   }
@@ -189,7 +193,6 @@ class Winograd {
     room = Scratch<float>(call_.memory, form_.points() * stride);
     return {room.data(), stride, tiles, count};
   }
-  static int64_t weight_stride(int64_t depth) { return (kTaskPanels * depth | 1) * kPanel; }
   static int64_t product_stride(int64_t tiles, int64_t panels) { return (tiles * panels | 1) * kPanel; }
 
   TileAt tile_at(int64_t index) const {
@@ -239,35 +242,38 @@ class Winograd {
 
   void transform_inputs(const Inputs& inputs, int64_t begin, int64_t end) const {
     const StageTimer timer(call_.stages, Stage::transform);
-    for (int64_t slot = begin; slot < end; ++slot) transform_input(inputs, slot);
+    for (int64_t slot = begin, count; slot < end; slot += count) {
+      const TileAt at = tile_at(inputs.tiles[slot]);
+      const int64_t most = std::min({kStripTiles, end - slot, columns_ - at.x / form_.tile()});
+      for (count = 1; count < most && inputs.tiles[slot + count] == inputs.tiles[slot] + count;) ++count;
+      WinogradInput strip = windows_of(at, count);
+      strip.v = inputs.v + slot * kPanel;
+      strip.point_stride = inputs.point_stride;
+      strip.v_block = inputs.count * kPanel;
+      call_.kernels.winograd_input(strip);
+    }
   }
 
-  void transform_input(const Inputs& inputs, int64_t slot) const {
-    WinogradInput input = window_of(tile_at(inputs.tiles[slot]));
-    input.v = inputs.v + slot * kPanel;
-    input.point_stride = inputs.point_stride;
-    input.v_block = inputs.count * kPanel;
-    call_.kernels.winograd_input(input);
-  }
-
-  // The input of a tile, without where it goes.
-  WinogradInput window_of(const TileAt& at) const {
+  // The inputs of tiles side by side, without where they go.
+  WinogradInput windows_of(const TileAt& at, int64_t tiles) const {
     const int64_t y = at.y - g_.pad[1], x = at.x - g_.pad[2], n = form_.window;
+    const int64_t width = n + (tiles - 1) * form_.tile();
     WinogradInput input{};
     input.window = n;
+    input.tiles = tiles;
     input.x = input_image(at.image) + (y * g_.in[2] + x) * kPanel;
     input.row_stride = g_.in[2] * kPanel;
     input.x_block = g_.pixels() * kPanel;
     input.blocks = g_.blocks();
     input.top = std::clamp<int64_t>(-y, 0, n);
-    input.left = std::clamp<int64_t>(-x, 0, n);
+    input.left = std::clamp<int64_t>(-x, 0, width);
     input.bottom = std::clamp<int64_t>(g_.in[1] - y, input.top, n);
-    input.right = std::clamp<int64_t>(g_.in[2] - x, input.left, n);
+    input.right = std::clamp<int64_t>(g_.in[2] - x, input.left, width);
     return input;
   }
 
   // The memo keeps what a tile gives, with the epilogue if Y is in blocks. An addend would be another input.
-  bool uses_memo() const { return call_.memo && !call_.tensors.addend.data && g_.groups == 1; }
+  bool uses_memo() const { return call_.kept.memo && !call_.tensors.addend.data && g_.groups == 1; }
 
   static std::vector<int32_t> all_tiles(int64_t count) {
     std::vector<int32_t> tiles(static_cast<size_t>(count));
@@ -284,9 +290,9 @@ class Winograd {
       const int64_t first = static_cast<int64_t>(task) * kInputTiles;
       for (int64_t tile = first; tile < std::min(count, first + kInputTiles); ++tile) {
         const TileAt at = tile_at(tile);
-        keys_[tile] = call_.kernels.winograd_hash(window_of(at));
+        keys_[tile] = call_.kernels.winograd_hash(windows_of(at, 1));
         keys_[tile].low ^= static_cast<uint64_t>(at.rows * 8 + at.columns);  // what is kept has no more outputs
-        found[tile] = call_.memo->find(keys_[tile], [&](const float* result) {
+        found[tile] = call_.kept.memo->find(keys_[tile], [&](const float* result) {
           each_output_row(at, [&](float* y, int64_t offset, int64_t floats) {
             std::memcpy(y, result + offset, floats * sizeof(float));
           });
@@ -306,7 +312,7 @@ class Winograd {
       const StageTimer timer(call_.stages, Stage::memo);
       const int64_t first = static_cast<int64_t>(task) * kInputTiles;
       for (int64_t i = first; i < std::min(count, first + kInputTiles); ++i)
-        call_.memo->insert(keys_[tiles[i]], [&](float* result) {
+        call_.kept.memo->insert(keys_[tiles[i]], [&](float* result) {
           each_output_row(tile_at(tiles[i]), [&](const float* y, int64_t offset, int64_t floats) {
             std::memcpy(result + offset, y, floats * sizeof(float));
           });
@@ -332,7 +338,7 @@ class Winograd {
     block.patch_stride = inputs.count * kPanel;
     block.lines = nullptr;
     block.weights = weights.u;
-    block.panel_stride = weights.depth * kPanel;
+    block.panel_stride = weights.layout.channels * kPanel;
     block.depth = channels;
     block.panels = panels;
     block.rows = inputs.count;
@@ -343,38 +349,25 @@ class Winograd {
     for (int64_t point = 0; point < form_.points(); ++point) {
       call_.kernels.dense(block);
       block.patch += inputs.point_stride;
-      block.weights += weights.point_stride;
+      block.weights += weights.layout.point_stride();
       block.acc += product_stride(inputs.count, panels);
     }
   }
 
   void transform_all_weights() {
-    const int64_t depth = g_.group_channels(), stride = weight_stride(depth);
-    shared_ = Scratch<float>(call_.memory, divide_up(g_.panels(), kTaskPanels) * form_.points() * stride);
-    weights_ = shared_.data();
+    shared_ = Scratch<float>(call_.memory, layout_.size(g_.panels()));
     executor_.run(g_.panels(), [&](size_t task) {
       const int64_t panel = static_cast<int64_t>(task);
-      transform_weights(panel, 0, depth, shared_weights(panel), stride);
+      transform_weights(panel, 0, g_.group_channels(), shared_.data() + layout_.panel(panel), layout_);
     });
+    weights_ = shared_.data();
   }
 
-  // Point 0 of a panel: those of a task lie side by side.
-  float* shared_weights(int64_t panel) {
-    const int64_t depth = g_.group_channels();
-    return weights_ + panel / kTaskPanels * form_.points() * weight_stride(depth) +
-           panel % kTaskPanels * depth * kPanel;
-  }
-
-  void transform_weights(int64_t panel, int64_t channel, int64_t channels, float* u, int64_t point_stride) const {
+  void transform_weights(int64_t panel, int64_t channel, int64_t channels, float* u,
+                         const WinogradLayout& layout) const {
     const StageTimer timer(call_.stages, Stage::transform);
-    WinogradWeights block;
-    block.window = form_.window;
-    block.w = dense_.weights + panel * dense_.panel_stride + channel * kPanel;
-    block.tap_stride = g_.group_channels() * kPanel;
-    block.channels = channels;
-    block.u = u;
-    block.point_stride = point_stride;
-    call_.kernels.winograd_weights(block);
+    drpass::transform_weights(call_.kernels, form_, dense_.weights + panel * dense_.panel_stride + channel * kPanel,
+                              g_.group_channels() * kPanel, channels, u, layout.point_stride());
   }
 
   void transform_outputs(const Inputs& inputs, int64_t panel, int64_t panels, const float* products) {
@@ -437,8 +430,9 @@ class Winograd {
   bool share_;
   int64_t task_tiles_, block_tiles_;
   int64_t first_ = 0;  // image of the instance that is at the start of the copies
+  WinogradLayout layout_;   // of all channels
+  const float* weights_;    // transformed, where tasks share them: kept by the node, or those of shared_
   Scratch<float> bias_, x_, y_, shared_;
-  float* weights_ = nullptr;  // transformed, where tasks share them
   std::vector<Hash128> keys_;  // of all tiles, where the memo is used
 };
 
@@ -461,14 +455,6 @@ std::optional<WinogradForm> choose_winograd(const Parameters& p, const Geometry&
 DenseCost dense_cost(const Parameters& p, const Geometry& g) {
   const auto form = choose_winograd(p, g);
   return form ? winograd_cost(g, *form) : DenseCost{direct_cost(g), 0};
-}
-
-bool may_use_memo(const Parameters& p) {
-  const auto is_one = [](int64_t value) { return value == 1; };
-  const auto& kernel = p.kernel_shape;
-  return p.winograd && p.group == 1 && kernel.size() == 2 && kernel[0] == kernel[1] &&
-         (kernel[0] == 3 || kernel[0] == 5) && std::all_of(p.strides.begin(), p.strides.end(), is_one) &&
-         std::all_of(p.dilations.begin(), p.dilations.end(), is_one);
 }
 
 int64_t winograd_result_size(const Parameters& p) {

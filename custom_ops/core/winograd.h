@@ -5,16 +5,9 @@
 #include <optional>
 
 #include "core/dense.h"
+#include "core/winograd_weights.h"
 
 namespace drpass {
-
-// F(tile x tile, taps x taps): a window of `window` x `window` inputs gives tile x tile outputs.
-struct WinogradForm {
-  int64_t taps, window;
-  int64_t tile() const { return window - taps + 1; }
-  int64_t points() const { return window * window; }
-};
-inline WinogradForm form_of(int64_t taps) { return {taps, taps + 3}; }
 
 // The form to use, nothing where the direct form takes fewer operations. Decided by the sizes of one image, so
 // that splitting a batch does not change results.
@@ -25,9 +18,6 @@ struct DenseCost {
   int64_t image, weights;  // of one image; of what the images of a call share
 };
 DenseCost dense_cost(const Parameters& parameters, const Geometry& geometry);
-
-// Whether calls can find results in a memo, if there is no addend.
-bool may_use_memo(const Parameters& parameters);
 
 // Floats of the outputs of one tile of a group, as the memo keeps them.
 int64_t winograd_result_size(const Parameters& parameters);

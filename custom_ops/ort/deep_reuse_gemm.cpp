@@ -79,10 +79,14 @@ bool has_constant_inputs(const OrtKernelInfo* info) { return constants_of(info).
 
 DeepReuseGemmKernel::DeepReuseGemmKernel(const OrtKernelInfo* info)
     : name_(node_name(info)), parameters_(read_parameters(info)), kernels_(choose_kernels()),
-      allocator_(default_allocator(info)), stages_(name_) {
+      allocator_(default_allocator(info)), memory_(allocator_.get()), stages_(name_) {
   if (parameters_.method == Method::lsh)
     hyperplanes_ = make_hyperplanes(parameters_.seed, parameters_.hash_bits, parameters_.sub_vector_length);
-  if (parameters_.memo_bytes > 0 && kernels_ && may_use_memo(parameters_)) make_memo(info);
+  if (!kernels_ || !may_use_winograd(parameters_)) return;
+  std::vector<int64_t> shape;
+  if (const float* w = constant_input(info, 1, &shape))
+    winograd_weights_ = keep_winograd_weights(parameters_, w, shape, *kernels_, memory_);
+  if (parameters_.memo_bytes > 0) make_memo(info);
 }
 
 // Results are kept by the inputs of their windows alone, so all else must be constant.
@@ -94,8 +98,7 @@ void DeepReuseGemmKernel::make_memo(const OrtKernelInfo* info) {
       windows ? count_windows(parameters_, *constants, windows.GetTensorTypeAndShapeInfo().GetShape()) : 0;
   memo_ = std::make_unique<Memo>(parameters_.memo_bytes, winograd_result_size(parameters_));
   if (count == 0) return;
-  ArenaMemory memory(allocator_.get());
-  prefill(parameters_, *constants, windows.GetTensorData<float>(), count, *kernels_, *memo_, memory);
+  prefill(parameters_, *constants, windows.GetTensorData<float>(), count, *kernels_, *memo_, memory_);
 }
 
 OrtStatus* DeepReuseGemmKernel::ComputeV2(OrtKernelContext* context) noexcept {
@@ -107,9 +110,9 @@ void DeepReuseGemmKernel::run(OrtKernelContext* raw) const {
   const auto [geometry, tensors] = bind(parameters_, context);
   if (!kernels_) return compute_reference(parameters_, geometry, tensors);
   PoolExecutor executor(raw);
-  ArenaMemory memory(allocator_.get());
+  const Kept kept{hyperplanes_.data(), winograd_weights_.size() ? winograd_weights_.data() : nullptr, memo_.get()};
   StageTimes* stages = collects_stages() ? &stages_ : nullptr;
-  compute(parameters_, geometry, tensors, *kernels_, hyperplanes_.data(), memo_.get(), executor, memory, stages);
+  compute(parameters_, geometry, tensors, *kernels_, kept, executor, memory_, stages);
 }
 
 }  // namespace drpass

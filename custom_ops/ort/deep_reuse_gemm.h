@@ -46,6 +46,8 @@ class DeepReuseGemmKernel {
   const KernelSet* kernels_ = nullptr;  // null: the scalar reference
   std::vector<float> hyperplanes_;
   OwnedAllocator allocator_;
+  mutable ArenaMemory memory_;  // the allocator locks itself
+  Scratch<float> winograd_weights_;
   std::unique_ptr<Memo> memo_;  // may be absent; shared by concurrent calls; it locks itself
   mutable StageTimes stages_;   // the same
 };

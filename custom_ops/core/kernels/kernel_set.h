@@ -121,13 +121,17 @@ struct WeightRows {
   float* target;
 };
 
-// Winograd, input stage: the n x n window of one tile, for all blocks of 16 channels; point (i, j) of block k goes to
-// v[(i * n + j) * point_stride + k * v_block], 16 values.
+// Tiles side by side whose windows are transformed together, at most.
+constexpr int64_t kStripTiles = 4;
+
+// Winograd, input stage: the n x n windows of tiles side by side (4 pixels apart), for all blocks of 16 channels; point
+// (i, j) of block k of tile t goes to v[(i * n + j) * point_stride + k * v_block + t * 16], 16 values.
 struct WinogradInput {
   int64_t window;  // n: 6 for kernels of 3 x 3, 8 for 5 x 5
-  const float* x;  // pixel (0, 0) of the window, which may lie outside of the image
+  int64_t tiles;   // <= kStripTiles
+  const float* x;  // pixel (0, 0) of the first window, which may lie outside of the image
   int64_t row_stride, x_block, blocks;
-  int64_t top, bottom, left, right;  // the part of the window that lies in the image; the rest is zero
+  int64_t top, bottom, left, right;  // the part of all windows together that lies in the image; the rest is zero
   float* v;
   int64_t point_stride, v_block;
 };

@@ -51,32 +51,33 @@ static constexpr Constants<kPairs> kConstants{};
 
 static inline F times(float factor, F x) { return factor == 1.0f ? x : mul(set(factor), x); }
 static inline F add_times(float factor, F x, F sum) {
-  return factor == 1.0f ? add(x, sum) : mul_add(set(factor), x, sum);
+  if (factor == 1.0f || factor == -1.0f) return factor > 0 ? add(sum, x) : sub(sum, x);
+  return mul_add(set(factor), x, sum);
 }
 
-// n values of one row or column of the window, in place.
+// n values of one row or column of the window. The halves of a pair of points are added and subtracted rather than
+// multiplied by +-p: many CPUs add beside their multipliers.
 template <int kPairs>
-static inline void transform_input(F* d) {
+static inline void transform_input(const F* d, F* out) {
   constexpr const Constants<kPairs>& table = kConstants<kPairs>;
   constexpr int n = 2 * kPairs + 2;
-  F out[n];
   F zero = d[2 * kPairs], infinity = d[2 * kPairs + 1];
-  DRPASS_UNROLL for (int k = 0; k < kPairs; ++k) {
+  DRPASS_UNROLL for (int k = kPairs - 1; k >= 0; --k) {
     zero = add_times(table.all[k], d[2 * k], zero);
     infinity = add_times(table.all[k], d[2 * k + 1], infinity);
   }
   out[0] = zero;
   out[n - 1] = infinity;
   DRPASS_UNROLL for (int pair = 0; pair < kPairs; ++pair) {
-    F even = d[2 * kPairs], odd = d[2 * kPairs - 1];
+    const float p = table.point[pair];
+    F even = d[2 * kPairs], odd = times(p, d[2 * kPairs - 1]);
     DRPASS_UNROLL for (int k = 0; k + 1 < kPairs; ++k) {
       even = add_times(table.but[pair][k], d[2 * k + 2], even);
-      odd = add_times(table.but[pair][k], d[2 * k + 1], odd);
+      odd = add_times(p * table.but[pair][k], d[2 * k + 1], odd);
     }
-    out[1 + 2 * pair] = add_times(table.point[pair], odd, even);
-    out[2 + 2 * pair] = add_times(-table.point[pair], odd, even);
+    out[1 + 2 * pair] = add(even, odd);
+    out[2 + 2 * pair] = sub(even, odd);
   }
-  DRPASS_UNROLL for (int i = 0; i < n; ++i) d[i] = out[i];
 }
 
 // kTaps weights of one row or column become n values.
@@ -116,40 +117,42 @@ static inline void transform_output(const F* x, F* y) {
   }
 }
 
-// A window of which rows[i] is row i and only columns [left, right) are in the image: the others are zero, and so is what
-// they become.
+// The windows of neighbouring tiles overlap, and so the columns of a strip are transformed once. rows[i] is row i; only
+// columns [left, right) are in the image: the others are zero, and so is what they become.
 template <int kPairs>
-static void winograd_window(const float* const* rows, int64_t at, int64_t left, int64_t right, float* v,
-                            int64_t point_stride) {
-  constexpr int n = 2 * kPairs + 2;
-  F d[n][n];
-  DRPASS_UNROLL for (int j = 0; j < n; ++j) {
-    F column[n];
+static void winograd_strip(const float* const* rows, int64_t tiles, int64_t left, int64_t right, float* v,
+                           int64_t point_stride) {
+  constexpr int n = 2 * kPairs + 2, step = 4;
+  F columns[n][n + step * (kStripTiles - 1)];
+  for (int64_t j = 0; j < n + step * (tiles - 1); ++j) {
+    F x[n], out[n];
     if (j >= left && j < right) {
-      DRPASS_UNROLL for (int i = 0; i < n; ++i) column[i] = load(rows[i] + at + j * kPanel);
-      transform_input<kPairs>(column);
+      DRPASS_UNROLL for (int i = 0; i < n; ++i) x[i] = load(rows[i] + j * kPanel);
+      transform_input<kPairs>(x, out);
     } else {
-      DRPASS_UNROLL for (int i = 0; i < n; ++i) column[i] = set(0.0f);
+      DRPASS_UNROLL for (int i = 0; i < n; ++i) out[i] = set(0.0f);
     }
-    DRPASS_UNROLL for (int i = 0; i < n; ++i) d[i][j] = column[i];
+    DRPASS_UNROLL for (int i = 0; i < n; ++i) columns[i][j] = out[i];
   }
-  DRPASS_UNROLL for (int i = 0; i < n; ++i) {
-    transform_input<kPairs>(d[i]);
-    DRPASS_UNROLL for (int j = 0; j < n; ++j) store(v + (i * n + j) * point_stride, d[i][j]);
-  }
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      F out[n];
+      transform_input<kPairs>(columns[i] + step * tile, out);
+      DRPASS_UNROLL for (int j = 0; j < n; ++j) store(v + (i * n + j) * point_stride + tile * kPanel, out[j]);
+    }
 }
 
 template <int kPairs>
 static void winograd_input_of(const WinogradInput& b) {
   constexpr int n = 2 * kPairs + 2;
-  static const float zeros[n * kPanel] = {};
-  for (int64_t block = 0; block < b.blocks; ++block) {
-    const float* rows[n];
-    for (int64_t i = 0; i < n; ++i)
-      rows[i] = i >= b.top && i < b.bottom ? b.x + block * b.x_block + i * b.row_stride : zeros;
-    for (int64_t lane = 0; lane < kPanel; lane += kLanes)
-      winograd_window<kPairs>(rows, lane, b.left, b.right, b.v + block * b.v_block + lane, b.point_stride);
-  }
+  static const float zeros[(n + 4 * (kStripTiles - 1)) * kPanel] = {};
+  for (int64_t block = 0; block < b.blocks; ++block)
+    for (int64_t lane = 0; lane < kPanel; lane += kLanes) {
+      const float* rows[n];
+      for (int64_t i = 0; i < n; ++i)
+        rows[i] = i >= b.top && i < b.bottom ? b.x + block * b.x_block + i * b.row_stride + lane : zeros;
+      winograd_strip<kPairs>(rows, b.tiles, b.left, b.right, b.v + block * b.v_block + lane, b.point_stride);
+    }
 }
 
 static void winograd_input(const WinogradInput& b) {
