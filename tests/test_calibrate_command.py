@@ -94,7 +94,13 @@ def test_options_that_mean_nothing_are_refused_and_nothing_is_written(
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("option", [["--budget", "sqnr=20"], ["--resume"], ["--batch", "8"], ["--mean", "0.5"]])
+@pytest.mark.parametrize(
+    "option",
+    [
+        *(["--budget", "sqnr=20"], ["--resume"], ["--batch", "8"], ["--mean", "0.5"]),
+        *(["--peak", "1"], ["--time", "10"], ["--threads", "2"], ["--held-out", "9"]),
+    ],
+)
 def test_tuning_options_without_data_are_refused(original: Path, tmp_path: Path, option: list[str]) -> None:
     refused(drpass("rewrite", original, tmp_path / "out.onnx", *option), "--calibrate")
 

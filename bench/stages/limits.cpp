@@ -1,12 +1,14 @@
 #include "bench/stages/limits.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
+#include <thread>
 
 #include "core/kernels/kernel_set.h"
 
@@ -17,6 +19,7 @@ namespace {
 constexpr int kChains = 12;  // enough to hide the latency of a multiply-add, few enough for 16 registers
 constexpr int kRepeats = 5;  // the best of so many: a limit is not an average
 constexpr double kSeconds = 0.01;
+constexpr int kTrips = 10;  // of a cache line, between looks at the clock
 
 template <int kLanes>
 struct Lanes {
@@ -146,6 +149,27 @@ double read_bandwidth(size_t footprint) {
   std::memset(data.get(), 1, size);
   const Loops chosen = loops();
   return measured[size] = best_rate(static_cast<double>(size), [&] { sink = chosen.read(data.get(), size); });
+}
+
+double round_trip() {
+  if (std::thread::hardware_concurrency() < 2) return 0;
+  enum : int { kHere, kAway, kDone };
+  alignas(128) std::atomic<int> place{kHere};
+  std::thread other([&] {
+    for (int seen; (seen = place.load(std::memory_order_acquire)) != kDone;)
+      if (seen == kAway) place.store(kHere, std::memory_order_release);
+  });
+  // For a time instead of a number of trips: two threads that get one core only wait for each other very long.
+  const double rate = best_rate(kTrips, [&] {
+    for (int trip = 0; trip < kTrips; ++trip) {
+      place.store(kAway, std::memory_order_release);
+      while (place.load(std::memory_order_acquire) != kHere) {
+      }
+    }
+  });
+  place.store(kDone, std::memory_order_release);
+  other.join();
+  return 1 / rate;
 }
 
 }  // namespace stages

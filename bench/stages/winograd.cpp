@@ -6,12 +6,14 @@ namespace stages {
 namespace {
 
 constexpr int64_t kChannels = 256, kBlocks = kChannels / kPanel;
-constexpr int64_t kLine = 57;  // pixels; rows a power of two apart would share their cache sets
+// As in layers, neither rows of pixels (this many) nor points lie a power of two apart: they would share cache sets.
+constexpr int64_t kLine = 57;
 
 void winograd_input(benchmark::State& state) {
   const int64_t n = state.range(0), tiles = state.range(1), values = n * n * kChannels * tiles;
+  const int64_t stride = (kBlocks * tiles | 1) * kPanel;
   const std::vector<float> x = activations(kBlocks * n * kLine * kPanel);
-  std::vector<float> v(static_cast<size_t>(values));
+  std::vector<float> v(static_cast<size_t>(n * n * stride));
   WinogradInput tile{};
   tile.window = n;
   tile.tiles = tiles;
@@ -22,7 +24,7 @@ void winograd_input(benchmark::State& state) {
   tile.bottom = n;
   tile.right = n + 4 * (tiles - 1);
   tile.v = v.data();
-  tile.point_stride = kChannels * tiles;
+  tile.point_stride = stride;
   tile.v_block = kPanel * tiles;
   const double written = 4.0 * static_cast<double>(values), read = 4.0 * static_cast<double>(tile.right * n * kChannels);
   run(state, {0, read, written, read + written}, [&] { kernels().winograd_input(tile); });
@@ -32,14 +34,15 @@ BENCHMARK(winograd_input)->ArgNames({"window", "tiles"})->ArgsProduct({{6, 8}, {
 void winograd_weights(benchmark::State& state) {
   const int64_t n = state.range(0), kernel = n - 3, taps = kernel * kernel;
   const std::vector<float> w = weights(taps * kChannels * kPanel);
-  std::vector<float> u(static_cast<size_t>(n * n * kChannels * kPanel));
+  const int64_t stride = (kChannels | 1) * kPanel;
+  std::vector<float> u(static_cast<size_t>(n * n * stride));
   WinogradWeights panel{};
   panel.window = n;
   panel.w = w.data();
   panel.tap_stride = kChannels * kPanel;
   panel.channels = kChannels;
   panel.u = u.data();
-  panel.point_stride = kChannels * kPanel;
+  panel.point_stride = stride;
   const double read = 4.0 * static_cast<double>(w.size()), written = 4.0 * static_cast<double>(u.size());
   run(state, {0, read, written, read + written}, [&] { kernels().winograd_weights(panel); });
 }

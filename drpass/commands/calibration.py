@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from drpass.tune import Tuned, Tuning
     from drpass.tune.report import LayerReport, TuningReport
 
+#: How long a run may take if nobody says.
+_MINUTES = 10.0
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -26,7 +29,7 @@ class Calibration:
     budget: list[str]
     peak: float | None
     metric: str | None
-    minutes: float
+    minutes: float | None
     threads: int | None
     held_out: int | None
     resume: bool
@@ -34,6 +37,13 @@ class Calibration:
     html: Path | None
     device: str | None
     json: bool
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether one is given that nothing but a tuning run reads."""
+        numbers = (self.peak, self.minutes, self.threads, self.held_out)
+        given = any(number is not None for number in numbers)
+        return bool(given or self.budget or self.metric or self.resume or self.html or self.device)
 
 
 def calibrate(model: Path, output: Path, source: DataOptions, options: Calibration) -> int:
@@ -73,8 +83,9 @@ def _set_up(model: Path, output: Path, source: DataOptions, options: Calibration
     from drpass.tune import Budget, Metric, Tuning
     from drpass.tune.judgement import gives_scores
 
-    if not options.minutes > 0:
-        raise DrpassError(f"--time must be a number of minutes above 0, not {options.minutes:g}")
+    minutes = _MINUTES if options.minutes is None else options.minutes
+    if not minutes > 0:
+        raise DrpassError(f"--time must be a number of minutes above 0, not {minutes:g}")
     if options.threads is not None and options.threads < 1:
         raise DrpassError(f"--threads must be at least 1, not {options.threads}")
     device = find_device(options.device) if options.device is not None else None
@@ -92,7 +103,7 @@ def _set_up(model: Path, output: Path, source: DataOptions, options: Calibration
         split,
         budget,
         threads=options.threads,
-        seconds=60 * options.minutes,
+        seconds=60 * minutes,
         metric=Metric.of(options.metric) if options.metric else None,
         journal=output.with_name(output.name + ".tuning"),
         resume=options.resume,

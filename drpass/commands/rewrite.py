@@ -148,8 +148,8 @@ def command(
         ),
     ] = None,
     minutes: Annotated[
-        float, _tuning("--time", "Stop after so many minutes with the best so far. Default: 10.")
-    ] = 10.0,
+        float | None, _tuning("--time", "Stop after so many minutes with the best so far. Default: 10.")
+    ] = None,
     threads: Annotated[int | None, _tuning("--threads", "Of an operator in future use. Default: all cores.")] = None,
     held_out: Annotated[
         int | None, _tuning("--held-out", "At most this many samples judge. Default: what is left.")
@@ -199,7 +199,7 @@ def command(
     if data is not None:
         require_none(choice, memo_prefill)
         return calibrate(model, output, source, tuning)
-    if budget or metric or resume or html or device or not (source.are_defaults or memo_prefill):
+    if tuning.is_asked_for or not (source.are_defaults or memo_prefill):
         raise DrpassError("options of the tuning and of its data need --calibrate DATA")
     result = choice.rewrite(model, parse_shapes(shape))
     done = result.plan() if plan_out else None
