@@ -8,10 +8,10 @@ namespace {
 void dense(benchmark::State& state) {
   const int64_t depth = state.range(0), panels = state.range(1);
   const bool blocked = state.range(2) != 0;
-  const std::vector<float> patch = activations(depth * kTile), w = weights(panels * depth * kPanel);
-  std::vector<float> acc(static_cast<size_t>(kTile * panels * kPanel));
+  const Values<float> patch = activations(depth * kTile), w = weights(panels * depth * kPanel);
+  Values<float> acc(static_cast<size_t>(kTile * panels * kPanel));
   DenseBlock block{};
-  std::vector<int32_t> lines(static_cast<size_t>(depth));
+  Values<int32_t> lines(static_cast<size_t>(depth));
   for (size_t k = 0; k < lines.size(); ++k) lines[k] = static_cast<int32_t>(k * kTile);
   block.patch = patch.data();
   block.lines = blocked ? nullptr : lines.data();
@@ -34,9 +34,9 @@ void build_table(benchmark::State& state) {
   const int64_t length = state.range(0), panels = state.range(1), taps = 9;
   const bool narrow = state.range(2) != 0;
   const int64_t width = panels * kPanel;
-  const std::vector<float> centroids = activations(kTableChunk * length), w = weights(taps * length * width);
-  const std::vector<float> inverse(static_cast<size_t>(width), 1000.0f);
-  std::vector<float> table(static_cast<size_t>(kTableChunk * taps * width));
+  const Values<float> centroids = activations(kTableChunk * length), w = weights(taps * length * width);
+  const Values<float> inverse(static_cast<size_t>(width), 1000.0f);
+  Values<float> table(static_cast<size_t>(kTableChunk * taps * width));
   TableBlock block{};
   block.centroids = centroids.data();
   block.clusters = kTableChunk;

@@ -7,7 +7,7 @@ namespace {
 
 void moments(benchmark::State& state) {
   const int64_t count = state.range(0);
-  const std::vector<float> x = activations(count);
+  const Values<float> x = activations(count);
   double sums[16] = {};
   const double bytes = 4.0 * static_cast<double>(count);
   run(state, {0, bytes, 0, bytes}, [&] { kernels().moments(x.data(), count, 1, sums); });
@@ -18,9 +18,9 @@ struct Planes {
   explicit Planes(int64_t length) : values(activations(length * kBlock)) {
     for (int64_t l = 0; l < length; ++l) pointers.push_back(values.data() + l * kBlock);
   }
-  std::vector<float> values;
+  Values<float> values;
   std::vector<const float*> pointers;
-  std::vector<uint32_t> halves = std::vector<uint32_t>(static_cast<size_t>(32 * kBlock));
+  Values<uint32_t> halves = Values<uint32_t>(static_cast<size_t>(32 * kBlock));
 };
 
 void grid_signature(benchmark::State& state) {
@@ -38,7 +38,7 @@ BENCHMARK(grid_signature)->ArgName("L")->Arg(4)->Arg(8);
 void lsh_signature(benchmark::State& state) {
   const int64_t length = state.range(0), bits = state.range(1);
   Planes planes(length);
-  const std::vector<float> hyperplanes = weights(bits * length);
+  const Values<float> hyperplanes = weights(bits * length);
   const double values = static_cast<double>(length) * kBlock;
   run(state, {2.0 * values * static_cast<double>(bits), 4.0 * values, 8.0 * kBlock, 4.0 * values}, [&] {
     kernels().lsh_signature(planes.pointers.data(), length, kBlock, hyperplanes.data(), length, bits,

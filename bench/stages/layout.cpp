@@ -8,8 +8,8 @@ namespace {
 constexpr int64_t kPixels = 56 * 56;
 
 void to_planes(benchmark::State& state) {
-  const std::vector<float> blocks = activations(kPixels * kPanel);
-  std::vector<float> planes(blocks.size());
+  const Values<float> blocks = activations(kPixels * kPanel);
+  Values<float> planes(blocks.size());
   const double bytes = 4.0 * static_cast<double>(blocks.size());
   run(state, {0, bytes, bytes, 2 * bytes},
       [&] { kernels().to_planes(blocks.data(), kPixels, kPanel, planes.data(), kPixels); });
@@ -17,8 +17,8 @@ void to_planes(benchmark::State& state) {
 BENCHMARK(to_planes);
 
 void to_blocks(benchmark::State& state) {
-  const std::vector<float> planes = activations(kPixels * kPanel);
-  std::vector<float> blocks(planes.size());
+  const Values<float> planes = activations(kPixels * kPanel);
+  Values<float> blocks(planes.size());
   const double bytes = 4.0 * static_cast<double>(planes.size());
   run(state, {0, bytes, bytes, 2 * bytes},
       [&] { kernels().to_blocks(planes.data(), kPixels, kPixels, kPanel, blocks.data()); });
@@ -27,8 +27,8 @@ BENCHMARK(to_blocks);
 
 void pool_row(benchmark::State& state) {
   const int64_t width = 112, kernel = state.range(0), stride = 2, outputs = (width - kernel) / stride + 1;
-  const std::vector<float> x = activations(kernel * width * kPanel);
-  std::vector<float> y(static_cast<size_t>(outputs * kPanel));
+  const Values<float> x = activations(kernel * width * kPanel);
+  Values<float> y(static_cast<size_t>(outputs * kPanel));
   PoolRow row{};
   row.average = state.range(1) != 0;
   row.x = x.data();
@@ -48,8 +48,8 @@ BENCHMARK(pool_row)->ArgNames({"kernel", "average"})->ArgsProduct({{2, 3}, {0, 1
 void lrn(benchmark::State& state) {
   const int64_t channels = 64, pixels = 256;
   const bool blocked = state.range(0) != 0;
-  const std::vector<float> x = activations(channels * pixels);
-  std::vector<float> y(x.size());
+  const Values<float> x = activations(channels * pixels);
+  Values<float> y(x.size());
   LrnBlock block{};
   block.x = x.data();
   block.y = y.data();
@@ -62,7 +62,7 @@ void lrn(benchmark::State& state) {
   block.scale = 0.001f / 9;
   block.bias = 1;
   block.beta = 0.75f;
-  std::vector<float> squares(static_cast<size_t>(kLrnPixels * lrn_line(block)));
+  Values<float> squares(static_cast<size_t>(kLrnPixels * lrn_line(block)));
   block.squares = squares.data();
   const double bytes = 4.0 * static_cast<double>(x.size());
   run(state, {0, bytes, bytes, 2 * bytes}, [&] { kernels().lrn(block); });

@@ -13,23 +13,23 @@ const KernelSet& kernels() { return *choose_kernels(); }
 
 namespace {
 
-std::vector<float> uniform(int64_t count, float low, float high) {
+Values<float> uniform(int64_t count, float low, float high) {
   std::mt19937 generator(1);
   std::uniform_real_distribution<float> draw(low, high);
-  std::vector<float> values(static_cast<size_t>(count));
+  Values<float> values(static_cast<size_t>(count));
   for (float& value : values) value = draw(generator);
   return values;
 }
 
 }  // namespace
 
-std::vector<float> activations(int64_t count) {
-  std::vector<float> values = uniform(count, -1, 1);
+Values<float> activations(int64_t count) {
+  Values<float> values = uniform(count, -1, 1);
   for (float& value : values) value = value > 0 ? value : 0;
   return values;
 }
 
-std::vector<float> weights(int64_t count) { return uniform(count, -0.1f, 0.1f); }
+Values<float> weights(int64_t count) { return uniform(count, -0.1f, 0.1f); }
 
 void report(benchmark::State& state, const Work& work) {
   using benchmark::Counter;

@@ -23,8 +23,8 @@ struct Tables {
       for (int32_t column = 0; column < 3; ++column) delta.push_back(line * static_cast<int32_t>(kLine) + column);
   }
   static constexpr int64_t kTaps = 9, kLine = kTile + 2;
-  std::vector<char> values;
-  std::vector<int32_t> grid, base, delta;
+  Values<char> values;
+  Values<int32_t> grid, base, delta;
   std::vector<TableView> views;
 };
 
@@ -32,8 +32,8 @@ void add_rows(benchmark::State& state) {
   const int64_t tables = state.range(0), clusters = state.range(1), width = state.range(2);
   const bool narrow = state.range(3) != 0;
   const Tables data(tables, clusters, width, narrow);
-  const std::vector<float> scale(static_cast<size_t>(width), 1e-3f);
-  std::vector<float> acc(static_cast<size_t>(kTile * width));
+  const Values<float> scale(static_cast<size_t>(width), 1e-3f);
+  Values<float> acc(static_cast<size_t>(kTile * width));
   RowSums sums{};
   sums.tables = data.views.data();
   sums.table_count = tables;
@@ -57,8 +57,8 @@ BENCHMARK(add_rows)
 void epilogue(benchmark::State& state) {
   const int64_t outputs = state.range(0);
   const bool rows = state.range(1) != 0;
-  const std::vector<float> acc = weights(kTile * outputs), bias = weights(outputs);
-  std::vector<float> y(static_cast<size_t>(kTile * outputs));
+  const Values<float> acc = weights(kTile * outputs), bias = weights(outputs);
+  Values<float> y(static_cast<size_t>(kTile * outputs));
   Epilogue block{};
   block.acc = acc.data();
   block.ld = outputs;

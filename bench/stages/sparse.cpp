@@ -39,8 +39,8 @@ struct Lists {
     }
   }
 
-  std::vector<float> x, values;
-  std::vector<int32_t> offsets, ends;
+  Values<float> x, values;
+  Values<int32_t> offsets, ends;
   std::vector<int64_t> taps;
 };
 
@@ -54,8 +54,8 @@ BENCHMARK(list_nonzeros)->ArgName("percent")->Arg(5)->Arg(10)->Arg(20)->Arg(50);
 // Its share of the peak counts only products with what is not zero.
 void add_nonzeros(benchmark::State& state) {
   const Lists lists(state.range(0));
-  const std::vector<float> w = weights(kTaps * kTapRows);
-  std::vector<float> acc(kTile * kRow);
+  const Values<float> w = weights(kTaps * kTapRows);
+  Values<float> acc(kTile * kRow);
   SparseBlock block{};
   block.weights = w.data();
   block.values = lists.values.data();
@@ -73,8 +73,8 @@ BENCHMARK(add_nonzeros)->ArgName("percent")->Arg(5)->Arg(10)->Arg(20)->Arg(50);
 
 void copy_weight_rows(benchmark::State& state) {
   const int64_t channels = 512;
-  const std::vector<float> w = weights(kSparsePanels * kTaps * channels * kPanel);
-  std::vector<float> target(kTaps * kTapRows);
+  const Values<float> w = weights(kSparsePanels * kTaps * channels * kPanel);
+  Values<float> target(kTaps * kTapRows);
   WeightRows rows{};
   rows.w = w.data();
   rows.panel_stride = kTaps * channels * kPanel;
@@ -94,8 +94,8 @@ BENCHMARK(copy_weight_rows);
 // of 16 outputs as the operator has them, and in rows of all outputs. Its bytes are those of all weights, read or not.
 void skip_weights(benchmark::State& state) {
   const int64_t side = 4096, percent = state.range(0), width = state.range(1) ? side : kPanel;
-  const std::vector<float> w = weights(side * side);
-  std::vector<float> y(side);
+  const Values<float> w = weights(side * side);
+  Values<float> y(side);
   std::vector<int64_t> kept;
   uint32_t random = 1;
   for (int64_t row = 0; row < side; ++row) {

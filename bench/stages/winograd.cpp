@@ -12,8 +12,8 @@ constexpr int64_t kLine = 57;
 void winograd_input(benchmark::State& state) {
   const int64_t n = state.range(0), tiles = state.range(1), values = n * n * kChannels * tiles;
   const int64_t stride = (kBlocks * tiles | 1) * kPanel;
-  const std::vector<float> x = activations(kBlocks * n * kLine * kPanel);
-  std::vector<float> v(static_cast<size_t>(n * n * stride));
+  const Values<float> x = activations(kBlocks * n * kLine * kPanel);
+  Values<float> v(static_cast<size_t>(n * n * stride));
   WinogradInput tile{};
   tile.window = n;
   tile.tiles = tiles;
@@ -33,9 +33,9 @@ BENCHMARK(winograd_input)->ArgNames({"window", "tiles"})->ArgsProduct({{6, 8}, {
 
 void winograd_weights(benchmark::State& state) {
   const int64_t n = state.range(0), kernel = n - 3, taps = kernel * kernel;
-  const std::vector<float> w = weights(taps * kChannels * kPanel);
+  const Values<float> w = weights(taps * kChannels * kPanel);
   const int64_t stride = (kChannels | 1) * kPanel;
-  std::vector<float> u(static_cast<size_t>(n * n * stride));
+  Values<float> u(static_cast<size_t>(n * n * stride));
   WinogradWeights panel{};
   panel.window = n;
   panel.w = w.data();
@@ -50,8 +50,8 @@ BENCHMARK(winograd_weights)->ArgName("window")->Arg(6)->Arg(8);
 
 void winograd_output(benchmark::State& state) {
   const int64_t n = state.range(0), side = 4;
-  const std::vector<float> products = weights(n * n * kPanel), bias = weights(kPanel);
-  std::vector<float> y(static_cast<size_t>(side * kLine * kPanel));
+  const Values<float> products = weights(n * n * kPanel), bias = weights(kPanel);
+  Values<float> y(static_cast<size_t>(side * kLine * kPanel));
   WinogradOutput tile{};
   tile.window = n;
   tile.products = products.data();

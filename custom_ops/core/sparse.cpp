@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "core/direct.h"
+#include "core/kernels/rates.h"
 #include "core/winograd.h"
 
 namespace drpass {
@@ -40,28 +41,30 @@ bool can_skip_zeros(const Geometry& g) {
 // Between blocks of 16 channels.
 int64_t block_stride(const Geometry& g) { return g.x_layout == Layout::blocked ? g.x_channel : kPanel; }
 
-// Cycles for an image of which `share` is not zero, fitted to `make bench-stages` with AVX-512, and for what the images
-// of a call share. Beside its products an entry takes a broadcast, and a list a branch that can't be foreseen.
+// Cycles for an image of which `share` is not zero, and for what the images of a call share. Beside its products an entry
+// takes a broadcast, and a list a branch that can't be foreseen.
 struct SparseCost {
   double image, weights;
 };
-SparseCost sparse_cost(const Geometry& g, double share) {
+SparseCost sparse_cost(const Geometry& g, const Rates& rates, double share) {
   const double pixels = static_cast<double>(g.output_pixels()), panels = static_cast<double>(g.panels());
   const double window = static_cast<double>(g.taps() * g.group_channels());
   const double blocks = static_cast<double>(divide_up(g.panels(), kSparsePanels));
   const double chunks = static_cast<double>(divide_up(g.group_channels(), chunk_channels(g)));
-  const double sums = pixels * (window * share * (1.3 * panels + 0.8 * blocks) + chunks * blocks * 24);
-  const double lists = pixels * static_cast<double>(g.taps() * g.blocks()) * 16;
+  const double entry = rates.entry_panel * panels + rates.entry * blocks;
+  const double sums = pixels * (window * share * entry + chunks * blocks * 24);
+  const double lists = pixels * static_cast<double>(g.taps() * g.blocks()) * rates.listed;
   const double epilogue = pixels * panels * 6, tasks = 35000;
   const double copies = window * panels * 5 * static_cast<double>(divide_up(g.output_pixels(), kTilesOfTask * kTile));
   return {sums + lists + epilogue, copies + tasks};
 }
 
 // Whether an image is expected to gain alone as well as among many that share the rest: it does not know about others.
-// Vector instructions take 1.1 to 1.2 cycles, so what is chosen is expected to gain a tenth or more.
-bool gains(const SparseCost& sparse, const DenseCost& dense) {
-  const double image = static_cast<double>(dense.image);
-  return sparse.image < image && sparse.image + sparse.weights < image + static_cast<double>(dense.weights);
+// Vector instructions take 1.1 to 1.2 times their share of the peak, so what is chosen is expected to gain a tenth or more.
+bool gains(const SparseCost& sparse, const DenseCost& dense, const Rates& rates) {
+  const double image = rates.product * static_cast<double>(dense.image);
+  const double weights = rates.product * static_cast<double>(dense.weights);
+  return sparse.image < image && sparse.image + sparse.weights < image + weights;
 }
 
 struct Sample {
@@ -248,11 +251,12 @@ std::vector<char> images_to_skip_zeros_in(const Call& call, const Instance& inst
   const Geometry& g = call.geometry;
   const DenseCost dense = dense_cost(call.parameters, g);
   if (!call.parameters.skip_zeros || !can_skip_zeros(g) || g.pixels() == 0) return {};
-  if (!gains(sparse_cost(g, 0), dense)) return {};  // whatever they hold
+  const Rates& rates = rates_of(call.kernels);
+  if (!gains(sparse_cost(g, rates, 0), dense, rates)) return {};  // whatever they hold
   std::vector<char> skip(instance.images);
   executor.run(instance.images, [&](size_t i) {
     const Sample sample = sample_image(call, instance.image(static_cast<int64_t>(i)), group);
-    skip[i] = gains(sparse_cost(g, sample.share()), dense);
+    skip[i] = gains(sparse_cost(g, rates, sample.share()), dense, rates);
     if (call.stages) call.stages->add_image(sample.values - sample.nonzeros, sample.values, skip[i]);
   });
   return skip;

@@ -75,12 +75,8 @@ inline int64_t keep_nonzeros(F x, I offsets, float* values, int32_t* kept_offset
   const F packed = _mm512_maskz_compress_ps(kept, x);
   const I packed_offsets = _mm512_maskz_compress_epi32(kept, offsets);
   const int count = __builtin_popcount(kept);
-  _mm256_storeu_ps(values, _mm512_castps512_ps256(packed));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(kept_offsets), _mm512_castsi512_si256(packed_offsets));
-  if (count > 8) {  // seldom; whole vectors would cross a line of the cache nearly every time
-    _mm512_storeu_ps(values, packed);
-    _mm512_storeu_si512(kept_offsets, packed_offsets);
-  }
+  _mm512_storeu_ps(values, packed);
+  _mm512_storeu_si512(kept_offsets, packed_offsets);
   return count;
 }
 

@@ -1,5 +1,9 @@
 // The direct product that skips zeros.
 
+// Floats between what is listed and what is fetched: a few pixels in a block of channels, of which there are too many for
+// the prefetchers of CPUs.
+constexpr int64_t kListAhead = 8 * kPanel;
+
 static int64_t list_nonzeros(const NonzeroWindow& window) {
   const NonzeroWindow w = window;  // a copy of its own, which no store can change
   const int64_t whole = w.channels / kPanel * kPanel, rest = w.channels - whole;
@@ -20,7 +24,10 @@ static int64_t list_nonzeros(const NonzeroWindow& window) {
     if (w.taps[tap] < 0) continue;
     const float* x = w.x + w.taps[tap];
     int32_t offset = first;
-    for (int64_t c = 0; c < whole; c += kPanel, x += w.x_block, offset += block) keep(x, offset);
+    for (int64_t c = 0; c < whole; c += kPanel, x += w.x_block, offset += block) {
+      __builtin_prefetch(x + kListAhead);
+      keep(x, offset);
+    }
     if (rest == 0) continue;
     float padded[kPanel] = {};
     std::memcpy(padded, x, static_cast<size_t>(rest) * sizeof(float));
@@ -59,7 +66,7 @@ static bool copy_weight_rows(const WeightRows& r) {
 // Few accumulators would wait for each other: those of several entries take turns then.
 template <int kPanels>
 static void add_nonzeros_of(const SparseBlock& b) {
-  constexpr int kVectors = kPanels * kPanelVectors, kChains = kVectors < 4 ? 4 / kVectors : 1;
+  constexpr int kVectors = kPanels * kPanelVectors, kChains = kVectors < 8 ? 8 / kVectors : 1;
   for (int64_t pixel = 0; pixel < b.pixels; ++pixel) {
     float* acc = b.acc + pixel * b.ld;
     F sum[kChains][kVectors];
