@@ -34,9 +34,13 @@ std::optional<Epilogue> direct_epilogue(const Call& call, const Instance& instan
   const Geometry& g = call.geometry;
   const int64_t image = tile.first / g.output_pixels(), last = (tile.first + tile.count - 1) / g.output_pixels();
   const bool rows = g.y_layout == Layout::blocked || !g.convolution;
-  if (!rows || call.tensors.addend.data || outputs % kPanel != 0 || image != last) return std::nullopt;
-  return make_epilogue(call, instance.image(image), tile.first % g.output_pixels(), tile.count,
-                       group * g.group_outputs() + first_output, outputs);
+  const float* addend = call.tensors.addend.data;
+  const bool alike = !addend || g.y_layout == Layout::blocked;  // an addend in blocks lies as Y does
+  if (!rows || !alike || outputs % kPanel != 0 || image != last) return std::nullopt;
+  Epilogue e = make_epilogue(call, instance.image(image), tile.first % g.output_pixels(), tile.count,
+                             group * g.group_outputs() + first_output, outputs);
+  if (addend) e.addend = addend + (e.y - call.tensors.y);
+  return e;
 }
 
 void finish_tile(const Call& call, const Instance& instance, const Tile& tile, int64_t group, int64_t first_output,

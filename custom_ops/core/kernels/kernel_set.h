@@ -81,7 +81,8 @@ struct DenseBlock {
   float* acc;               // [rows][ld]
   int64_t ld;
   bool first;               // start from zero instead of from acc
-  // Not null: the sums are complete and go to Y through this instead of to acc. Rows of whole panels, no addend.
+  // Not null: the sums are complete and go to Y through this instead of to acc. Rows of whole panels; an addend lies as Y
+  // does.
   const Epilogue* finish;
 };
 

@@ -5,7 +5,7 @@
 constexpr int kDensePanels = kRegisters == 32 ? 2 : 1;
 constexpr int kDenseRows = kRegisters == 32 ? 12 : 6;
 
-// Bias and activation of complete sums while they are in registers.
+// Bias, addend and activation of complete sums while they are in registers.
 template <int kPanels, int kRows>
 static inline void finish_rows(const Epilogue& e, const F (*sum)[kPanels * kPanelVectors], int64_t row, int64_t panel) {
   const F a = set(e.params[0]), b = set(e.params[1]);
@@ -13,8 +13,12 @@ static inline void finish_rows(const Epilogue& e, const F (*sum)[kPanels * kPane
     const int64_t at = v % kPanelVectors * kLanes, here = panel + v / kPanelVectors;
     const F bias = e.bias ? load(e.bias + here * kPanel + at) : set(0.0f);
     float* y = e.y + here * e.y_panel + row * e.y_pixel + at;
-    DRPASS_UNROLL for (int r = 0; r < kRows; ++r)
-      store(y + r * e.y_pixel, activate_lanes(add(sum[r][v], bias), e.activation, a, b));
+    const float* addend = e.addend ? e.addend + (y - e.y) : nullptr;
+    DRPASS_UNROLL for (int r = 0; r < kRows; ++r) {
+      F value = add(sum[r][v], bias);
+      if (addend) value = add(value, load(addend + r * e.y_pixel));
+      store(y + r * e.y_pixel, activate_lanes(value, e.activation, a, b));
+    }
   }
 }
 
