@@ -36,6 +36,7 @@ static void dense_micro(const DenseBlock& b, int64_t row, int64_t panel) {
     F weights[kVectors];
     DRPASS_UNROLL for (int v = 0; v < kVectors; ++v)
       weights[v] = load(w + v / kPanelVectors * b.panel_stride + v % kPanelVectors * kLanes);
+    DRPASS_UNROLL for (int v = 0; v < kPanels; ++v) __builtin_prefetch(w + v * b.panel_stride + 48 * kPanel);
     w += kPanel;
     DRPASS_UNROLL for (int r = 0; r < kRows; ++r) {
       const F value = set(values[r * (kBlocked ? kPanel : 1)]);
@@ -45,6 +46,7 @@ static void dense_micro(const DenseBlock& b, int64_t row, int64_t panel) {
   if constexpr (kBlocked) {
     for (int64_t k = 0; k < b.depth; k += kPanel, x += b.patch_stride) {
       const int64_t end = b.depth - k < kPanel ? b.depth - k : kPanel;
+      DRPASS_UNROLL for (int r = 0; r < kRows; ++r) __builtin_prefetch(x + (kRows + r) * kPanel);
       for (int64_t c = 0; c < end; ++c) step(x + c);
     }
   } else {
