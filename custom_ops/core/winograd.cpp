@@ -85,7 +85,7 @@ class Winograd {
       bias_[m] = bias && m < g_.group_outputs() ? bias[group * g_.group_outputs() + m] : 0.0f;
     const int64_t weight_bytes = form.points() * g_.group_channels() * g_.panels() * kPanel * 4;
     const int64_t input_bytes = form.points() * g_.blocks() * kPanel * 4;  // of one tile
-    share_ = weight_bytes <= kSharedWeightBytes && instance.images * tiles_ >= kTilesToShare;
+    share_ = weights_ || (weight_bytes <= kSharedWeightBytes && instance.images * tiles_ >= kTilesToShare);
     task_tiles_ = kProductBytes / (form.points() * kPanelPair * kPanel * 4) / 12 * 12;
     const int64_t kept = (share_ ? kTileInputBytes : kInputBytes) / input_bytes / 12 * 12;
     block_tiles_ = std::clamp<int64_t>(kept, 12, task_tiles_);
