@@ -36,16 +36,16 @@ class Net:
         self.nodes.append(helper.make_node(op_type, inputs, [y], name=y, **attributes))
         return y
 
-    def model(self, *outputs: str) -> onnx.ModelProto:
-        return onnx.shape_inference.infer_shapes(self.bare_model(*outputs))
+    def model(self, *outputs: str, opset: int = 17) -> onnx.ModelProto:
+        return onnx.shape_inference.infer_shapes(self.bare_model(*outputs, opset=opset))
 
-    def bare_model(self, *outputs: str) -> onnx.ModelProto:
+    def bare_model(self, *outputs: str, opset: int = 17) -> onnx.ModelProto:
         """Without the shapes of inner values."""
         value = helper.make_tensor_value_info
         inputs = [value("x", TensorProto.FLOAT, self.shape)]
         results = [value(name, TensorProto.FLOAT, None) for name in outputs]
         graph = helper.make_graph(self.nodes, "g", inputs, results, self.constants)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
 def check(model: onnx.ModelProto, chains: bool = True, winograd: bool = True) -> RewriteResult:
@@ -114,7 +114,8 @@ def networks(draw: st.DrawFn) -> onnx.ModelProto:
             net.node(op_type, [x], y, kernel_shape=[2, 2], strides=[2, 2], **more)
             size = -(-size // 2) if "ceil_mode" in more or "auto_pad" in more else (size + ("pads" in more)) // 2
         elif kind == "global":
-            net.node(draw(st.sampled_from(["GlobalMaxPool", "GlobalAveragePool"])), [x], y)
+            op_type = draw(st.sampled_from(["GlobalMaxPool", "GlobalAveragePool", "ReduceMean"]))
+            net.node(op_type, [x], y, **({"axes": [3, 2]} if op_type == "ReduceMean" else {}))
             size = 1
         elif kind == "lrn":
             net.node("LRN", [x], y, size=draw(st.sampled_from([3, 5])))

@@ -106,6 +106,37 @@ def test_pool_is_taken_over_with_all_that_it_says(op_type: str, attributes: dict
     assert blocked(check(net.model("c"))) == {"a", "b"}
 
 
+def mean(net: Net, x: str, y: str, axes: list[int], as_input: bool, **attributes: Any) -> None:
+    """ReduceMean, with axes as they are from opset 18 on or as they were before."""
+    if as_input:
+        net.constants.append(numpy_helper.from_array(np.array(axes, np.int64), f"{y}_axes"))
+        net.node("ReduceMean", [x, f"{y}_axes"], y, **attributes)
+    else:
+        net.node("ReduceMean", [x], y, axes=axes, **attributes)
+
+
+@pytest.mark.parametrize("as_input", [False, True])
+@pytest.mark.parametrize("axes", [[2, 3], [-1, -2]])
+@pytest.mark.parametrize("channels", [16, 24])
+def test_mean_over_all_pixels_is_a_pool(as_input: bool, axes: list[int], channels: int) -> None:
+    net = Net()
+    net.conv("x", "a", 8, channels)
+    mean(net, "a", "b", axes, as_input)
+    net.conv("b", "c", channels, 16, kernel=1)
+    mean(net, "a", "d", axes, as_input, keepdims=0)
+    result = check(net.model("c", "d", opset=18 if as_input else 17))
+    assert blocked(result) == {"a", "b"}
+    assert types(result) == ["DeepReuseGemm", "Pool", "DeepReuseGemm", "Pool", "Flatten"]
+
+
+@pytest.mark.parametrize("axes", [[1], [2], [1, 2, 3], [0, 2], [2, 3, 9]])
+def test_mean_over_other_axes_is_kept(axes: list[int]) -> None:
+    net = Net()
+    net.conv("x", "a", 8, 16)
+    mean(net, "a", "b", axes, False)
+    assert types(rewrite(net.bare_model("b"), parameters=EXACT)) == ["DeepReuseGemm", "ReduceMean"]
+
+
 def test_pool_that_is_not_taken_over_ends_the_chain() -> None:
     net = Net()
     net.conv("x", "a", 8, 16)

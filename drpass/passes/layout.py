@@ -5,7 +5,7 @@ it or one that reads it can't have so, until all agree. Every chain begins and e
 only those change the layout: so no chain costs a conversion. Only the main graph is looked at.
 
 1. DeepReuseGemm with two spatial axes: X and Y each as they like; the addend as Y, and of exactly its shape.
-2. A pool (`drpass.rules.pool`) becomes the library's own where X is in blocks; Y as it likes.
+2. A pool (`drpass.rules.pool`) becomes the library's own where X is in blocks; Y as it likes, but for the rank.
 3. LRN, and what works on blocks as it is (`drpass.rules.blockwise`): X and Y alike.
 4. Graph outputs, and what another graph or any other operator reads: never.
 """
@@ -20,7 +20,7 @@ import onnx_ir as ir
 from drpass.operator.packing import PANEL
 from drpass.operator.shapes import blocked
 from drpass.operator.spec import BLOCKED, DOMAIN, LAYOUTS, LRN, OP_TYPE, POOL, A, W, X
-from drpass.passes.places import Place, label, places
+from drpass.passes.places import Names, Place, label, places
 from drpass.passes.plan import Verdict
 from drpass.passes.replace import substitute
 from drpass.rules import blockwise, pool
@@ -48,10 +48,10 @@ def chain(model: ir.Model) -> Chained:
     place, result = next(places(model)), Chained()
     if any(_has_blocks(node) for node in place.graph):
         return result  # it has chains: what was decided then still holds
-    channels = _agree(place)
+    channels, names = _agree(place), (Names(model), Names(model, nodes=True))
     for node in list(place.graph):
         if _blocks_of(node, channels):
-            node = _settle(node, place, channels, result)
+            node = _settle(node, place, names, channels, result)
             if node.domain == DOMAIN:
                 result.layouts[node] = (_layout(input_of(node, X), channels), _layout(node.outputs[0], channels))
     for value, count in channels.items():
@@ -89,12 +89,21 @@ def _writes(node: ir.Node, opset: int, channels: dict[ir.Value, int]) -> int | N
             # Lanes without a channel stay 0 / bias^beta.
             known = channels.get(x) if x is not None else None
             return known if known and (known % PANEL == 0 or attribute(node, "bias", 1.0) > 0) else None
-        if node.op_type in pool.POOLS:
-            pool.match(node)
-            return channels.get(x) if x is not None else None
+        if pool.is_pool(node):
+            return None if pool.drops_axes(node) else _pools(node, channels)
         return blockwise.match(node, opset, channels)
     except Kept:
         return None
+
+
+def _pools(node: ir.Node, channels: dict[ir.Value, int]) -> int | None:
+    """The number of channels of a pool in blocks; None where it can't read blocks."""
+    x = input_of(node, X)
+    try:
+        pool.match(node)
+    except Kept:
+        return None
+    return channels.get(x) if x is not None else None
 
 
 def _refused(node: ir.Node, opset: int, channels: dict[ir.Value, int]) -> list[ir.Value]:
@@ -102,13 +111,11 @@ def _refused(node: ir.Node, opset: int, channels: dict[ir.Value, int]) -> list[i
     inputs, output = _blocks(node.inputs, channels), _blocks(node.outputs[:1], channels)
     if not inputs and not output:
         return []
-    count = _writes(node, opset, channels)
     if _is_convolution(node):
         return _refused_by_convolution(node, channels)
-    if node.op_type in pool.POOLS and node.domain == "":
-        # Case 2: that it can write what it reads says that it is a pool of the library.
-        return [] if count else inputs + output
-    if count and output:
+    if pool.is_pool(node) and _pools(node, channels):
+        return []  # Case 2
+    if output and _writes(node, opset, channels):
         return []  # Case 3
     return inputs + output
 
@@ -124,7 +131,9 @@ def _refused_by_convolution(node: ir.Node, channels: dict[ir.Value, int]) -> lis
     return refused
 
 
-def _settle(node: ir.Node, place: Place, channels: dict[ir.Value, int], result: Chained) -> ir.Node:
+def _settle(
+    node: ir.Node, place: Place, names: tuple[Names, Names], channels: dict[ir.Value, int], result: Chained
+) -> ir.Node:
     """Say in the attributes of a node, or of the one that takes its place, which of its values are in blocks."""
     x, y = node.inputs[X], node.outputs[0]
     if _is_convolution(node):
@@ -133,16 +142,18 @@ def _settle(node: ir.Node, place: Place, channels: dict[ir.Value, int], result: 
                 node.attributes.add(ir.AttrString(name, BLOCKED))
     elif _is_own_lrn(node):
         node.attributes.add(ir.AttrString("layout", BLOCKED))
-    elif node.op_type in pool.POOLS:
+    elif pool.is_pool(node):
         layouts = (BLOCKED, _layout(y, channels))
         result.verdicts.append(Verdict(label(node), node.op_type, place.path, True, None, "", layouts=layouts))
-        return _replace_pool(node, place, channels)
+        return _replace_pool(node, place, names, channels)
     elif node.op_type == "Concat":
         node.attributes.add(ir.AttrInt64("axis", 1))  # -3 is another axis now
     return node
 
 
-def _replace_pool(node: ir.Node, place: Place, channels: dict[ir.Value, int]) -> ir.Node:
+def _replace_pool(
+    node: ir.Node, place: Place, names: tuple[Names, Names], channels: dict[ir.Value, int]
+) -> ir.Node:
     x, y = node.inputs[X], node.outputs[0]
     assert x is not None
     count = channels.pop(y, None)
@@ -150,10 +161,24 @@ def _replace_pool(node: ir.Node, place: Place, channels: dict[ir.Value, int]) ->
     if count is not None:
         attributes["y_layout"] = BLOCKED
     new = ir.node(POOL, [x], attributes, domain=DOMAIN, name=node.name)
+    if pool.drops_axes(node):
+        _flatten(new, node, place, names)
+        return new
     substitute(place, [node], node, new)
     if count is not None:
         channels[new.outputs[0]] = count
     return new
+
+
+def _flatten(new: ir.Node, node: ir.Node, place: Place, names: tuple[Names, Names]) -> None:
+    """Put a Pool and a Flatten in the place of a node whose output has no spatial axes."""
+    y, pooled = node.outputs[0], new.outputs[0]
+    pooled.name, pooled.type = names[0].unique(f"{y.name}_pooled"), y.type
+    if y.shape is not None:
+        pooled.shape = ir.Shape([*y.shape, 1, 1])
+    place.graph.insert_before(node, new)
+    flatten = ir.node("Flatten", [pooled], name=names[1].unique(f"{node.name}_flatten") if node.name else None)
+    substitute(place, [node], node, flatten)
 
 
 def _is_inside(value: ir.Value, graph: ir.Graph) -> bool:

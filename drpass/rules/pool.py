@@ -1,6 +1,6 @@
 """A pooling operator of ONNX whose input is in NCHW16c: the library's Pool.
 
-1. MaxPool, AveragePool, GlobalMaxPool and GlobalAveragePool over two spatial axes.
+1. MaxPool, AveragePool, GlobalMaxPool and GlobalAveragePool over two spatial axes; ReduceMean over these is the last.
 2. Kernel, strides, pads, auto_pad and ceil_mode are those of the node; every window holds at least one value.
 3. Not where ceil_mode meets count_include_pad: what ONNX Runtime divides by depends on its version.
 4. Not where ceil_mode could let a window begin behind the image: shape inference below opset 22 counts that window.
@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from drpass.rules.anchor import attribute, require
+from drpass.rules.anchor import attribute, constant, input_of, require
 from drpass.rules.conv import auto_pad_of
 
 #: Operator of ONNX, and the mode of the Pool that does the same.
@@ -24,12 +24,37 @@ POOLS = {
 }
 
 
+_MEAN = "ReduceMean"
+
+
+def is_pool(node: ir.Node) -> bool:
+    """Whether `match` may have an answer."""
+    return node.domain == "" and (node.op_type in POOLS or node.op_type == _MEAN)
+
+
+def drops_axes(node: ir.Node) -> bool:
+    """Whether the output of such a node is [N, C] instead of [N, C, 1, 1]."""
+    return node.op_type == _MEAN and not attribute(node, "keepdims", 1)
+
+
 def match(node: ir.Node) -> dict[str, Any]:
-    """The attributes of the Pool, without channels and layout; raises Kept where there is none for the node."""
-    require(node.domain == "" and node.op_type in POOLS, "it is no pool")
+    """The attributes of the Pool for an input [N, C, H, W], without channels and layout; raises Kept where there is
+    none for the node."""
+    require(is_pool(node), "it is no pool")
     require(len(node.outputs) == 1, "its indices are asked for")
+    if node.op_type == _MEAN:
+        require(sorted(axis % 4 for axis in _axes(node)) == [2, 3], "its mean is not over the spatial axes")
+        return {"mode": "average"}
     mode = {"mode": POOLS[node.op_type]}
     return mode if node.op_type.startswith("Global") else {**mode, **_window(node)}
+
+
+def _axes(node: ir.Node) -> list[int]:
+    """An attribute before opset 18, then an input."""
+    named = input_of(node, 1)
+    axes = attribute(node, "axes", ()) if named is None else constant(named, "axes").reshape(-1)
+    require(all(-4 <= axis < 4 for axis in axes), "invalid axes")
+    return [int(axis) for axis in axes]
 
 
 def _window(node: ir.Node) -> dict[str, Any]:
