@@ -20,7 +20,7 @@ import onnx_ir as ir
 from drpass.operator.packing import PANEL
 from drpass.operator.shapes import blocked
 from drpass.operator.spec import BLOCKED, DOMAIN, LAYOUTS, LRN, OP_TYPE, POOL, A, W, X
-from drpass.passes.places import Names, Place, label, places
+from drpass.passes.places import Names, Place, drop_unused, label, places
 from drpass.passes.plan import Verdict
 from drpass.passes.replace import substitute
 from drpass.rules import blockwise, pool
@@ -161,10 +161,12 @@ def _replace_pool(
     if count is not None:
         attributes["y_layout"] = BLOCKED
     new = ir.node(POOL, [x], attributes, domain=DOMAIN, name=node.name)
+    axes = {value for value in node.inputs[1:] if value is not None}
     if pool.drops_axes(node):
         _flatten(new, node, place, names)
-        return new
-    substitute(place, [node], node, new)
+    else:
+        substitute(place, [node], node, new)
+    drop_unused(axes, names[0])
     if count is not None:
         channels[new.outputs[0]] = count
     return new
