@@ -1,4 +1,4 @@
-// The direct product that skips zeros: a tile of 96 pixels, 16 channels, 3 x 3 taps and 64 outputs.
+// The direct product that skips zeros: a tile of pixels, 16 channels, 3 x 3 taps and 64 outputs.
 #include "bench/stages/stage.h"
 
 namespace drpass {

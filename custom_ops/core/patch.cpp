@@ -148,8 +148,11 @@ class BlockedPatch : public Patch {
  private:
   void copy(const Run& run, const float* source, float* target) const {
     if (run.offset < 0) return std::fill(target, target + run.length * kPanel, 0.0f);
-    for (int64_t i = 0; i < run.length; ++i, target += kPanel, source += sources_.step())
+    const int64_t step = sources_.step();
+    for (int64_t i = 0; i < run.length; ++i, target += kPanel, source += step) {
+      __builtin_prefetch(source + 16 * step);
       std::memcpy(target, source, kPanel * sizeof(float));
+    }
   }
 
   const Geometry& g_;

@@ -11,13 +11,31 @@ struct Tile {
   int64_t first, count;
 };
 
+// Images with fewer output pixels share tiles: so few would not repay the reading of weights.
+constexpr int64_t kPixelsToShare = kTile / 2;
+
+// The tiles of one of the parts that a scope instance is cut into: its images, or all of them together. Those of a part
+// are of nearly the same size.
+struct TileCut {
+  int64_t parts, pixels, tiles;  // pixels and tiles of a part
+};
+
+inline TileCut cut_into_tiles(const Geometry& g, const Instance& instance) {
+  const bool alone = g.output_pixels() >= kPixelsToShare;
+  const int64_t pixels = alone ? g.output_pixels() : instance.images * g.output_pixels();
+  return {alone ? instance.images : 1, pixels, divide_up(pixels, kTile)};
+}
+
 inline int64_t tile_count(const Geometry& g, const Instance& instance) {
-  return (instance.images * g.output_pixels() + kTile - 1) / kTile;
+  const TileCut cut = cut_into_tiles(g, instance);
+  return cut.parts * cut.tiles;
 }
 
 inline Tile tile_at(const Geometry& g, const Instance& instance, int64_t index) {
-  const int64_t left = instance.images * g.output_pixels() - index * kTile;
-  return {index * kTile, left < kTile ? left : kTile};
+  const TileCut cut = cut_into_tiles(g, instance);
+  const int64_t part = index / cut.tiles, within = index % cut.tiles;
+  const int64_t first = within * cut.pixels / cut.tiles, end = (within + 1) * cut.pixels / cut.tiles;
+  return {part * cut.pixels + first, end - first};
 }
 
 // Walks over the output pixels of a tile without dividing at every step.

@@ -10,7 +10,7 @@
 namespace drpass {
 
 // Output pixels are worked on in tiles of this many.
-constexpr int64_t kTile = 96;
+constexpr int64_t kTile = 112;
 // Clusters whose table rows are computed at a time.
 constexpr int64_t kTableChunk = 128;
 // Pixels are hashed in blocks of this many.

@@ -127,6 +127,8 @@ static void winograd_strip(const float* const* rows, int64_t tiles, int64_t left
   for (int64_t j = 0; j < n + step * (tiles - 1); ++j) {
     F x[n], out[n];
     if (j >= left && j < right) {
+      // What the next strip reads of this block, while the other blocks are transformed.
+      DRPASS_UNROLL for (int i = 0; i < n; ++i) __builtin_prefetch(rows[i] + (j + step * tiles) * kPanel, 0, 2);
       DRPASS_UNROLL for (int i = 0; i < n; ++i) x[i] = load(rows[i] + j * kPanel);
       transform_input<kPairs>(x, out);
     } else {
@@ -240,6 +242,7 @@ static bool winograd_output_of(const WinogradOutput& b) {
         const int64_t at = i * b.row_stride + j * kPanel + lane;
         if (b.addend) value = add(value, load(b.addend + at));
         store(b.y + at, activate_lanes(value, b.activation, low, high));
+        __builtin_prefetch(b.y + at + m * kPanel, 1);  // where the next tile goes
       }
     }
   }
