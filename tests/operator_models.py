@@ -19,6 +19,18 @@ from drpass.operator.packing import pack_weights
 
 KERNEL_SETS = ("reference", "portable", "avx2", "avx512")
 
+#: The activations of the operator, with parameters for them.
+ACTIVATIONS: dict[str, tuple[float, ...]] = {
+    "none": (),
+    "relu": (),
+    "leaky_relu": (0.2,),
+    "clip": (-0.5, 1.5),
+    "hard_sigmoid": (0.3, 0.4),
+    "hard_swish": (),
+    "sigmoid": (),
+    "silu": (),
+}
+
 
 def runnable_kernel_sets() -> list[str]:
     """The kernel sets that this CPU can run; the others are reported by `test_forced_kernel_set_is_the_active_one`."""
@@ -121,9 +133,15 @@ class Case:
             nodes.append(helper.make_node("Add", [value, "A"], ["sum"]))
             value = "sum"
         if self.activation != "none":
-            nodes.append(self._activation_node(value, constants))
+            nodes += self._activation_nodes(value, constants)
         nodes[-1].output[0] = "Y"
         return _model(nodes, self._inputs(), [_value("Y", None)], constants)
+
+    def _activation_nodes(self, value: str, constants: dict[str, np.ndarray]) -> list[onnx.NodeProto]:
+        if self.activation == "silu":
+            nodes = [("Sigmoid", [value], "gate"), ("Mul", [value, "gate"], "out")]
+            return [helper.make_node(op_type, inputs, [output]) for op_type, inputs, output in nodes]
+        return [self._activation_node(value, constants)]
 
     def _activation_node(self, value: str, constants: dict[str, np.ndarray]) -> onnx.NodeProto:
         if self.activation == "clip":
@@ -132,7 +150,11 @@ class Case:
             return helper.make_node("Clip", [value, "low", "high"], ["out"])
         if self.activation == "leaky_relu":
             return helper.make_node("LeakyRelu", [value], ["out"], alpha=self.activation_params[0])
-        return helper.make_node({"relu": "Relu", "sigmoid": "Sigmoid"}[self.activation], [value], ["out"])
+        if self.activation == "hard_sigmoid":
+            alpha, beta = self.activation_params
+            return helper.make_node("HardSigmoid", [value], ["out"], alpha=alpha, beta=beta)
+        named = {"relu": "Relu", "sigmoid": "Sigmoid", "hard_swish": "HardSwish"}
+        return helper.make_node(named[self.activation], [value], ["out"])
 
     def _inputs(self) -> list[onnx.ValueInfoProto]:
         inputs = [_value("X", [None] * self.x.ndim)]

@@ -24,6 +24,7 @@ _ELEMENTWISE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("Tanh", {}),
     ("Elu", {}),
     ("HardSigmoid", {}),
+    ("HardSwish", {}),
     ("Softplus", {}),
     ("Neg", {}),
     ("Identity", {}),
@@ -42,7 +43,7 @@ class RandomNetwork:
         first = (self._pick.choice([1, 3, 16]), self._pick.choice([1, 7, 16, 20]), self._pick.choice([1, 9, 16, 18]))
         self._shapes: dict[str, Shape] = {"x": first}
         steps: list[Callable[[], object]] = [self._convolve] * 6
-        steps += [self._elementwise] * 4 + [self._per_channel] * 2 + [self._normalize] * 2 + [self._join] * 3
+        steps += [self._elementwise] * 4 + [self._swish] + [self._per_channel] * 2 + [self._normalize] * 2 + [self._join] * 3
         steps += [self._concatenate, self._pool, self._pool, self._gate]
         while len(self._nodes) < layers:
             self._pick.choice(steps)()
@@ -103,7 +104,9 @@ class RandomNetwork:
         kernels = (kernel, self._pick.choice([kernel, kernel, 1]))
         strides = (self._pick.choice([1, 1, 2, 9]), self._pick.choice([1, 1, 1, 2, 3]))
         window: dict[str, Any] = {"kernel_shape": kernels, "strides": strides}
-        if self._pick.random() < 0.2:
+        # ONNX Runtime refuses SAME for pools that stride beyond their window.
+        overlap = all(stride <= edge for stride, edge in zip(strides, kernels, strict=True))
+        if self._pick.random() < 0.2 and (dilate or overlap):
             window["auto_pad"] = self._pick.choice(["SAME_UPPER", "SAME_LOWER"])
             height, width = (-(-size // stride) for size, stride in zip(shape[1:], strides, strict=True))
             return (height, width), window
@@ -128,6 +131,11 @@ class RandomNetwork:
         x = self._value()
         op_type, attributes = self._pick.choice(_ELEMENTWISE)
         self._add(op_type, [x], self._shapes[x], **attributes)
+
+    def _swish(self) -> None:
+        x = self._value()
+        op_type, attributes = self._pick.choice([("Sigmoid", {}), ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5})])
+        self._add("Mul", [x, self._add(op_type, [x], self._shapes[x], **attributes)], self._shapes[x])
 
     def _per_channel(self) -> None:
         x = self._value()

@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from operator_models import Case, block, forced_kernels, runnable_kernel_sets
+from operator_models import ACTIVATIONS, Case, block, forced_kernels, runnable_kernel_sets
 
 #: Strips have at least this many columns (custom_ops/core/strips.cpp); with fewer the patch is gathered.
 SHORTEST = 8
-ACTIVATIONS = {"none": (), "relu": (), "clip": (-0.5, 1.5), "leaky_relu": (0.2,), "sigmoid": ()}
-
 
 @st.composite
 def first_layers(draw: st.DrawFn) -> Case:

@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from operator_models import KERNEL_SETS, Case, alike, forced_kernels, kernel_set_error, runnable_kernel_sets
+from operator_models import ACTIVATIONS, KERNEL_SETS, Case, alike, forced_kernels, kernel_set_error, runnable_kernel_sets
 
 from drpass import runtime
-
-ACTIVATIONS = {"none": (), "relu": (), "leaky_relu": (0.2,), "clip": (-0.5, 1.5), "sigmoid": ()}
 
 
 @st.composite

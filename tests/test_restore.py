@@ -124,6 +124,22 @@ def test_subgraphs_and_functions_come_back(make: Any) -> None:
     assert [found.opset_import for found in restored.functions] == [found.opset_import for found in proto.functions]
 
 
+@pytest.mark.parametrize(
+    ("gate", "options", "product"),
+    [
+        ("Sigmoid", {}, True),
+        ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}, True),
+        ("HardSigmoid", {"alpha": 0.3, "beta": 0.25}, False),
+        ("HardSwish", {}, False),
+    ],
+)
+def test_activations_of_several_operators_come_back(gate: str, options: dict[str, float], product: bool) -> None:
+    nodes = [node(gate, ["conv_out"], ["gate" if product else "y"], **options)]
+    nodes += [node("Mul", ["conv_out", "gate"], ["y"])] if product else []
+    restored = round_trip(conv_model(nodes), {"x": random_array(1, 3, 20, 20)})
+    assert ops(restored) == ["Conv", *(["HardSigmoid", "Mul"] if gate == "HardSwish" else [n.op_type for n in nodes])]
+
+
 def test_weights_and_names_are_those_of_the_original() -> None:
     proto = conv_model([node("LeakyRelu", ["conv_out"], ["y"], alpha=0.2)], channels=6, group=3, outputs=33)
     restored = round_trip(proto, {"x": random_array(2, 6, 20, 20)})

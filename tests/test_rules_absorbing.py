@@ -128,6 +128,9 @@ def test_division_by_a_channel_of_zero_is_kept() -> None:
 ACTIVATIONS = [
     ("Relu", {}, [], b"relu", None),
     ("Sigmoid", {}, [], b"sigmoid", None),
+    ("HardSigmoid", {"alpha": 0.25, "beta": 0.75}, [], b"hard_sigmoid", [0.25, 0.75]),
+    ("HardSigmoid", {}, [], b"hard_sigmoid", [np.float32(0.2), 0.5]),
+    ("HardSwish", {}, [], b"hard_swish", None),
     ("LeakyRelu", {"alpha": 0.25}, [], b"leaky_relu", [0.25]),
     ("LeakyRelu", {}, [], b"leaky_relu", [np.float32(0.01)]),
     ("PRelu", {}, [np.float32([[[0.5]]])], b"leaky_relu", [0.5]),
@@ -147,6 +150,38 @@ def test_activation_is_absorbed(
     found = assert_absorbed(after_conv(node(op_type, inputs, ["y"], **options), constants=held))
     assert found["activation"] == activation
     assert found.get("activation_params") == (None if parameters is None else [np.float32(p) for p in parameters])
+
+
+GATES = [
+    ("Sigmoid", {}, b"silu"),
+    ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}, b"hard_swish"),
+]
+
+
+@pytest.mark.parametrize(("op_type", "options", "activation"), GATES)
+@pytest.mark.parametrize("order", [1, -1])
+def test_product_with_its_own_gate_is_absorbed(
+    op_type: str, options: dict[str, float], activation: bytes, order: int
+) -> None:
+    nodes = [node(op_type, ["conv_out"], ["gate"], **options), node("Mul", ["conv_out", "gate"][::order], ["y"])]
+    proto = after_conv(*nodes)
+    assert assert_absorbed(proto)["activation"] == activation
+    assert rewrite_exactly(proto).report.verdicts[0].absorbed == ("gate", "y")
+
+
+def test_gate_of_another_slope_or_of_another_value_is_kept() -> None:
+    nodes = [node("HardSigmoid", ["conv_out"], ["gate"]), node("Mul", ["conv_out", "gate"], ["y"])]
+    assert_left(after_conv(*nodes), OP_TYPE, "HardSigmoid", "Mul")
+    nodes = [node("Sigmoid", ["x"], ["gate"]), node("Mul", ["conv_out", "gate"], ["y"])]
+    proto = after_conv(*nodes, outputs=3, pads=[1, 1, 1, 1])
+    assert "Mul" in ops(rewrite_exactly(proto).to_proto())
+
+
+def test_gate_that_something_else_reads_is_kept() -> None:
+    nodes = [node("Sigmoid", ["conv_out"], ["gate"]), node("Mul", ["conv_out", "gate"], ["y"])]
+    proto = after_conv(*nodes)
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("gate", 1, None))
+    assert_left(proto, OP_TYPE, "Sigmoid", "Mul")
 
 
 def test_clip_with_attributes_of_opset_6_style_is_absorbed() -> None:

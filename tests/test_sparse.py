@@ -66,7 +66,7 @@ def cases(draw: st.DrawFn) -> Case:
     weights = rng.normal(size=(outputs, inputs, *kernel)).astype(np.float32)
     bias = rng.normal(size=outputs).astype(np.float32) if draw(st.booleans()) else None
     attributes = {"group": group, "strides": strides, "dilations": dilations, "pads": pads}
-    return Case(x, weights, bias, None, attributes, draw(st.sampled_from(["none", "relu", "sigmoid"])))
+    return Case(x, weights, bias, None, attributes, draw(st.sampled_from(["none", "relu", "silu"])))
 
 
 @settings(max_examples=40)

@@ -9,6 +9,8 @@
 namespace drpass {
 
 // Static, because every instruction set must compile its own.
+DRPASS_HOST_DEVICE static inline float unit(float value) { return value < 0.0f ? 0.0f : value > 1.0f ? 1.0f : value; }
+
 DRPASS_HOST_DEVICE static inline float activate(float value, Activation activation, float a, float b) {
   switch (activation) {
     case Activation::none: return value;
@@ -19,7 +21,10 @@ DRPASS_HOST_DEVICE static inline float activate(float value, Activation activati
       const float raised = value < a ? a : value;
       return raised > b ? b : raised;
     }
+    case Activation::hard_sigmoid: return unit(value * a + b);
+    case Activation::hard_swish: return value * unit(value * (1.0f / 6.0f) + 0.5f);
     case Activation::sigmoid: return 1.0f / (1.0f + expf(-value));
+    case Activation::silu: return value / (1.0f + expf(-value));
   }
   return value;
 }

@@ -13,7 +13,7 @@ enum class TableType { float32, int16 };
 enum class AutoPad { notset, valid, same_upper, same_lower };
 // How a tensor lies in memory: planes of pixels, or blocks of 16 channels as [N, ceil(C/16), spatial, 16].
 enum class Layout { planes, blocked };
-enum class Activation { none, relu, leaky_relu, clip, sigmoid };
+enum class Activation { none, relu, leaky_relu, clip, hard_sigmoid, hard_swish, sigmoid, silu };
 
 // Outputs are packed and computed in panels of this many channels, whatever the instruction set.
 constexpr int64_t kPanel = 16;

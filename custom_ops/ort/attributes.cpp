@@ -220,14 +220,24 @@ void read_method(const Reader<Source>& reader, Parameters& p) {
 
 template <typename Source>
 void read_activation(const Reader<Source>& reader, Parameters& p) {
-  const std::vector<std::pair<std::string, Activation>> names = {{"none", Activation::none},
-                                                                 {"relu", Activation::relu},
-                                                                 {"leaky_relu", Activation::leaky_relu},
-                                                                 {"clip", Activation::clip},
-                                                                 {"sigmoid", Activation::sigmoid}};
+  struct Known {
+    const char* name;
+    Activation activation;
+    size_t parameters;
+  };
+  static const std::array<Known, 8> kKnown = {{{"none", Activation::none, 0},
+                                               {"relu", Activation::relu, 0},
+                                               {"leaky_relu", Activation::leaky_relu, 1},
+                                               {"clip", Activation::clip, 2},
+                                               {"hard_sigmoid", Activation::hard_sigmoid, 2},
+                                               {"hard_swish", Activation::hard_swish, 0},
+                                               {"sigmoid", Activation::sigmoid, 0},
+                                               {"silu", Activation::silu, 0}}};
+  std::vector<std::pair<std::string, Activation>> names;
+  for (const Known& known : kKnown) names.push_back({known.name, known.activation});
   p.activation = reader.template get_name<Activation>("activation", names);
   const std::vector<float> values = reader.template get<std::vector<float>>("activation_params", {});
-  const size_t wanted = p.activation == Activation::leaky_relu ? 1 : p.activation == Activation::clip ? 2 : 0;
+  const size_t wanted = kKnown[static_cast<size_t>(p.activation)].parameters;
   if (values.size() != wanted)
     fail("activation '" + names[static_cast<size_t>(p.activation)].first + "' needs " + std::to_string(wanted) +
          " parameters, not " + std::to_string(values.size()));

@@ -20,7 +20,7 @@ Method = Literal["exact", "lsh", "grid"]
 Scope = Literal["image", "batch"]
 TableType = Literal["float", "int16"]
 Layout = Literal["NCHW", "NCHW16c"]
-Activation = Literal["none", "relu", "leaky_relu", "clip", "sigmoid"]
+Activation = Literal["none", "relu", "leaky_relu", "clip", "hard_sigmoid", "hard_swish", "sigmoid", "silu"]
 
 METHODS: tuple[Method, ...] = ("exact", "lsh", "grid")
 SCOPES: tuple[Scope, ...] = ("image", "batch")
@@ -30,7 +30,16 @@ LAYOUTS: tuple[Layout, ...] = ("NCHW", "NCHW16c")
 BLOCKED: Layout = "NCHW16c"
 POOL_MODES = ("max", "average")
 #: Number of ``activation_params`` that each activation takes.
-ACTIVATIONS: dict[Activation, int] = {"none": 0, "relu": 0, "leaky_relu": 1, "clip": 2, "sigmoid": 0}
+ACTIVATIONS: dict[Activation, int] = {
+    "none": 0,
+    "relu": 0,
+    "leaky_relu": 1,
+    "clip": 2,
+    "hard_sigmoid": 2,
+    "hard_swish": 0,
+    "sigmoid": 0,
+    "silu": 0,
+}
 
 
 @dataclass(frozen=True)

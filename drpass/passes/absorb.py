@@ -6,6 +6,7 @@ names and metadata, to write constants inside functions, and to say which nodes 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -31,6 +32,10 @@ RULES: tuple[RewriteRule, ...] = tuple(
         absorb_activation.AbsorbPRelu,
         absorb_activation.AbsorbClip,
         absorb_activation.AbsorbSigmoid,
+        absorb_activation.AbsorbSilu,
+        absorb_activation.AbsorbHardSigmoid,
+        absorb_activation.AbsorbHardSwish,
+        absorb_activation.AbsorbHardSwishInTwo,
     )
     for variant in rule.rule().commute()
 )
@@ -43,10 +48,10 @@ class _Absorbed:
     origin: dict[ir.Node, ir.Node] = field(default_factory=dict)
     nodes: dict[ir.Node, list[str]] = field(default_factory=dict)
 
-    def record(self, old: ir.Node, new: ir.Node, absorbed: ir.Node) -> None:
+    def record(self, old: ir.Node, new: ir.Node, absorbed: Sequence[ir.Node]) -> None:
         first = self.origin.pop(old, old)
         self.origin[new] = first
-        self.nodes.setdefault(first, []).append(label(absorbed))
+        self.nodes.setdefault(first, []).extend(map(label, absorbed))
 
 
 def absorb(model: ir.Model, names: Names) -> dict[ir.Node, list[str]]:
@@ -70,12 +75,13 @@ def _absorb(model: ir.Model, place: Place, node: ir.Node, names: Names, absorbed
         if change is None:
             continue
         reuse = next(matched for matched in change.match.nodes if matched.domain == DOMAIN)
+        others = [matched for matched in change.match.nodes if matched not in (reuse, node)]
         sources = {value for matched in change.match.nodes for value in matched.inputs if value is not None}
         new = change.new_nodes[0]
-        substitute(place, [reuse, node], reuse, new)
+        substitute(place, [reuse, *others, node], reuse, new)
         drop_unused(sources, names)
         _settle_constants(place, new, list(change.new_initializers), names)
-        absorbed.record(reuse, new, node)
+        absorbed.record(reuse, new, [*others, node])
         return
 
 

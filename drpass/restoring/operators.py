@@ -3,7 +3,7 @@
 1. DeepReuseGemm, convolution form: Conv.
 2. Matrix form: Gemm where X is known to have two axes and there is a bias, or X is transposed; else MatMul, Add.
 3. The addend: Add. A bias of zeros that is there only because of it goes.
-4. The activation: Relu, LeakyRelu, Clip or Sigmoid.
+4. The activation: Relu, LeakyRelu, Clip, HardSigmoid or Sigmoid; the last two times their input where it is a gate.
 5. LRN: LRN. Pool: MaxPool, AveragePool, GlobalMaxPool or GlobalAveragePool.
 """
 
@@ -107,6 +107,12 @@ class Workshop:
             return [ir.node("Relu", [y])]
         if kind == "sigmoid":
             return [ir.node("Sigmoid", [y])]
+        if kind == "silu":
+            return _gated(y, ir.node("Sigmoid", [y]))
+        if kind == "hard_sigmoid":
+            return [ir.node("HardSigmoid", [y], dict(zip(("alpha", "beta"), map(float, parameters), strict=True)))]
+        if kind == "hard_swish":
+            return _gated(y, ir.node("HardSigmoid", [y], {"alpha": 1 / 6, "beta": 0.5}))
         if kind == "leaky_relu":
             return [ir.node("LeakyRelu", [y], {"alpha": float(parameters[0])})]
         return [self._clip(node, place, y, parameters)]
@@ -159,6 +165,11 @@ class Workshop:
                 value.name = self.names.unique(node.name or f"{y.name}_{suffix}")
                 if not y.is_graph_output():
                     value.type, value.shape = y.type, y.shape
+
+
+def _gated(y: ir.Value, gate: ir.Node) -> list[ir.Node]:
+    """Its product with y."""
+    return [gate, ir.node("Mul", [y, gate.outputs[0]])]
 
 
 def _unpacked(

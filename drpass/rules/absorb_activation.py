@@ -40,6 +40,62 @@ class AbsorbSigmoid(AbsorbingRule):
         return activate(op, y, "sigmoid")
 
 
+class AbsorbHardSigmoid(AbsorbingRule):
+    """max(0, min(1, alpha · y + beta))."""
+
+    def pattern(self, op: Any) -> Any:
+        return op.HardSigmoid(reuse(op), _outputs=["z"])
+
+    def guard(self, y: ir.Value, z: ir.Value) -> None:  # type: ignore[override]
+        check_open(y)
+        require(bool(np.isfinite(_line(z)).all()), "its slope is not finite")
+
+    def rewrite(self, op: Any, y: ir.Value, z: ir.Value) -> ir.Value:  # type: ignore[override]
+        return activate(op, y, "hard_sigmoid", _line(z))
+
+
+class AbsorbHardSwish(AbsorbingRule):
+    """y · max(0, min(1, y / 6 + 1/2)), as one operator."""
+
+    def pattern(self, op: Any) -> Any:
+        return op.HardSwish(reuse(op))
+
+    def guard(self, y: ir.Value) -> None:  # type: ignore[override]
+        check_open(y)
+
+    def rewrite(self, op: Any, y: ir.Value) -> ir.Value:  # type: ignore[override]
+        return activate(op, y, "hard_swish")
+
+
+class AbsorbHardSwishInTwo(AbsorbingRule):
+    """The same as y · HardSigmoid(y) with that slope."""
+
+    def pattern(self, op: Any) -> Any:
+        y = reuse(op)
+        return op.Mul(y, op.HardSigmoid(y, _outputs=["z"]))
+
+    def guard(self, y: ir.Value, z: ir.Value) -> None:  # type: ignore[override]
+        check_open(y)
+        require(np.array_equal(np.float32(_line(z)), np.float32([1 / 6, 0.5])), "it has another slope")
+
+    def rewrite(self, op: Any, y: ir.Value, z: ir.Value) -> ir.Value:  # type: ignore[override]
+        return activate(op, y, "hard_swish")
+
+
+class AbsorbSilu(AbsorbingRule):
+    """y · Sigmoid(y)."""
+
+    def pattern(self, op: Any) -> Any:
+        y = reuse(op)
+        return op.Mul(y, op.Sigmoid(y))
+
+    def guard(self, y: ir.Value) -> None:  # type: ignore[override]
+        check_open(y)
+
+    def rewrite(self, op: Any, y: ir.Value) -> ir.Value:  # type: ignore[override]
+        return activate(op, y, "silu")
+
+
 class AbsorbLeakyRelu(AbsorbingRule):
     """y where it is positive, else alpha · y; alpha is an attribute."""
 
@@ -86,6 +142,11 @@ class AbsorbClip(AbsorbingRule):
 
 def _alpha(z: ir.Value) -> float:
     return float(attribute(node_of(z), "alpha", 0.01))
+
+
+def _line(z: ir.Value) -> list[float]:
+    node = node_of(z)
+    return [float(attribute(node, "alpha", 0.2)), float(attribute(node, "beta", 0.5))]
 
 
 def _limits(z: ir.Value) -> list[float]:

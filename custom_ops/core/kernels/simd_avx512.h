@@ -42,6 +42,10 @@ inline I or_if_positive(I bits, F a, uint32_t bit) {
   const __mmask16 positive = _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ);
   return _mm512_mask_or_epi32(bits, positive, bits, _mm512_set1_epi32(static_cast<int32_t>(bit)));
 }
+// 2^n for n of -126 to 128, the last of which is infinite.
+inline F power_of_two(F n) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
+}
 inline F to_float(I a) { return _mm512_cvtepi32_ps(a); }
 
 using S = __m512i;  // thirty-two lanes of 16 bits

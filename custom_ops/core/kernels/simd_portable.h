@@ -66,6 +66,18 @@ inline I zero_bits() { return each<I>([](int) { return 0u; }); }
 inline I or_if_positive(I bits, F a, uint32_t bit) {
   return each<I>([&](int i) { return a.v[i] > 0 ? bits.v[i] | bit : bits.v[i]; });
 }
+// 2^n for n of -126 to 128, the last of which is infinite.
+inline F power_of_two(F n) {
+  return each<F>([&](int i) {
+    const float rounded = n.v[i] + 12582912.0f;  // 1.5 * 2^23: its lowest bits are n, whatever n is
+    uint32_t bits;
+    std::memcpy(&bits, &rounded, sizeof bits);
+    bits = (bits + 127) << 23;
+    float power;
+    std::memcpy(&power, &bits, sizeof power);
+    return power;
+  });
+}
 inline F to_float(I a) { return each<F>([&](int i) { return static_cast<float>(static_cast<int32_t>(a.v[i])); }); }
 
 // Twice as many lanes of 16 bits.

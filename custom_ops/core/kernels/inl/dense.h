@@ -20,6 +20,9 @@ static inline void finish_rows(const Epilogue& e, const F (*sum)[kPanels * kPane
       store(y + r * e.y_pixel, activate_lanes(value, e.activation, a, b));
     }
   }
+  if (!is_curved(e.activation)) return;
+  for (int64_t p = panel; p < panel + kPanels; ++p)
+    curve_rows(e.y + p * e.y_panel + row * e.y_pixel, kRows, e.y_pixel, kPanel, e.activation);
 }
 
 // acc[kRows][panels of 16] over the whole depth; partial sums stay in registers.

@@ -1,17 +1,54 @@
 // Bias, addend and activation.
 
-static F activate_lanes(F x, Activation activation, F a, F b) {
+// e^x to two units in the last place, infinite from 89 on: x = n ln 2 + r, with the polynomial of Moshier's Cephes
+// library for e^r.
+static inline F exponential(F x) {
+  constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23: what is added to it keeps no fraction
+  constexpr float kCoefficients[] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
+                                     4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
+  x = min(set(89.0f), max(set(-87.0f), x));
+  const F n = sub(mul_add(x, set(1.44269504f), set(kRounder)), set(kRounder));
+  const F r = mul_add(n, set(2.12194440e-4f), mul_add(n, set(-0.693359375f), x));
+  F sum = set(kCoefficients[0]);
+  DRPASS_UNROLL for (int i = 1; i < 6; ++i) sum = mul_add(sum, r, set(kCoefficients[i]));
+  return mul(add(mul_add(sum, mul(r, r), r), set(1.0f)), power_of_two(n));
+}
+
+// The activations that take a function of their own: too long to be repeated for every register of a tile.
+static inline bool is_curved(Activation activation) {
+  return activation == Activation::sigmoid || activation == Activation::silu;
+}
+static inline F curve(F x, Activation activation) {
+  const F divisor = add(set(1.0f), exponential(sub(set(0.0f), x)));
+  return div(activation == Activation::silu ? x : set(1.0f), divisor);
+}
+
+static inline F unit_lanes(F x) { return min(set(1.0f), max(set(0.0f), x)); }
+
+// The other activations; curved ones leave x as it is.
+static inline F activate_lanes(F x, Activation activation, F a, F b) {
   switch (activation) {
     case Activation::none: return x;
     case Activation::relu: return max(set(0.0f), x);
     case Activation::leaky_relu: return where_negative(x, mul(x, a), x);
     case Activation::clip: return min(b, max(a, x));
-    case Activation::sigmoid: break;
+    case Activation::hard_sigmoid: return unit_lanes(add(mul(x, a), b));
+    case Activation::hard_swish: return mul(x, unit_lanes(add(mul(x, set(1.0f / 6.0f)), set(0.5f))));
+    case Activation::sigmoid:
+    case Activation::silu: break;
   }
-  float lanes[kLanes];
-  store(lanes, x);
-  for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = activate(lanes[lane], activation, 0.0f, 0.0f);
-  return load(lanes);
+  return x;
+}
+
+static F finish_lanes(F x, Activation activation, F a, F b) {
+  return is_curved(activation) ? curve(x, activation) : activate_lanes(x, activation, a, b);
+}
+
+// The curved activations of rows of `width` values, in place.
+static void curve_rows(float* y, int64_t rows, int64_t stride, int64_t width, Activation activation) {
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t i = 0; i < width; i += kLanes)
+      store(y + row * stride + i, curve(load(y + row * stride + i), activation));
 }
 
 // One panel of outputs where the outputs of a pixel are neighbours in Y (blocks, or rows of a matrix).
@@ -31,7 +68,7 @@ static void epilogue_rows(const Epilogue& e, int64_t panel) {
       const int64_t at = v * kLanes;
       F x = add(load(acc + at), load(bias + at));
       if (addend) x = add(x, load(direct ? addend + at : line + at));
-      x = activate_lanes(x, e.activation, a, b);
+      x = finish_lanes(x, e.activation, a, b);
       store(direct ? y + at : line + at, x);
     }
     if (direct) continue;
@@ -68,7 +105,7 @@ static void epilogue_planes(const Epilogue& e, int64_t first) {
     }
     const auto finished = [&](int64_t k) {
       const F x = load(line + k);
-      return activate_lanes(addend ? x : add(x, bias), e.activation, a, b);
+      return finish_lanes(addend ? x : add(x, bias), e.activation, a, b);
     };
     float* y = e.y + m * e.y_channel;
     int64_t k = 0;

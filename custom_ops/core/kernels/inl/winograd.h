@@ -246,6 +246,8 @@ static bool winograd_output_of(const WinogradOutput& b) {
       }
     }
   }
+  if (is_curved(b.activation))
+    for (int64_t i = 0; i < b.rows; ++i) curve_rows(b.y + i * b.row_stride, 1, 0, b.columns * kPanel, b.activation);
   return all_finite(checked);
 }
 
