@@ -73,7 +73,9 @@ def test_graph_output_inside_a_chain_stays_in_planes() -> None:
     assert blocked(check(net.model("c", "a"))) == {"b"}
 
 
-@pytest.mark.parametrize(("channels", "group", "expected"), [(32, 2, {"a", "b"}), (16, 2, set()), (32, 32, set())])
+@pytest.mark.parametrize(
+    ("channels", "group", "expected"), [(32, 2, {"a", "b"}), (16, 2, set()), (32, 16, set()), (32, 32, {"a", "b"})]
+)
 def test_groups_need_whole_blocks(channels: int, group: int, expected: set[str]) -> None:
     net = Net()
     net.conv("x", "a", 8, channels)

@@ -162,10 +162,10 @@ void check_packed_weights(const Geometry& geometry, const std::vector<int64_t>& 
                                 " was expected");
 }
 
-void check_bias(const Geometry& geometry, const std::vector<int64_t>& shape) {
-  if (shape != std::vector<int64_t>{geometry.output_channels})
-    throw std::invalid_argument("B has shape " + format_shape(shape) + ", but [" +
-                                std::to_string(geometry.output_channels) + "] was expected");
+void check_bias(int64_t output_channels, const std::vector<int64_t>& shape) {
+  if (shape != std::vector<int64_t>{output_channels})
+    throw std::invalid_argument("B has shape " + format_shape(shape) + ", but [" + std::to_string(output_channels) +
+                                "] was expected");
 }
 
 std::string format_shape(const std::vector<int64_t>& shape) {

@@ -87,7 +87,7 @@ std::vector<int64_t> packed_weight_shape(const Geometry& geometry);
 
 // Throw std::invalid_argument with a message of docs/operator.md where W or B has another shape.
 void check_packed_weights(const Geometry& geometry, const std::vector<int64_t>& w_shape);
-void check_bias(const Geometry& geometry, const std::vector<int64_t>& shape);
+void check_bias(int64_t output_channels, const std::vector<int64_t>& shape);
 
 // Writes "[1, 3, 224, 224]".
 std::string format_shape(const std::vector<int64_t>& shape);

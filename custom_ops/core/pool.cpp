@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "core/geometry.h"
+#include "core/planes.h"
 
 namespace drpass {
 namespace {
@@ -32,11 +33,6 @@ void reference_row(const PoolRow& row) {
       row.y[i * kPanel + lane] = result;
     }
   }
-}
-
-void reference_planes(const float* blocks, int64_t pixels, int64_t channels, float* planes, int64_t plane_stride) {
-  for (int64_t i = 0; i < pixels; ++i)
-    for (int64_t c = 0; c < channels; ++c) planes[c * plane_stride + i] = blocks[i * kPanel + c];
 }
 
 }  // namespace
@@ -83,7 +79,6 @@ void pool(const PoolParameters& p, const PoolGeometry& g, const float* x, float*
           Executor& executor, Memory& memory) {
   const int64_t parts = (g.rows.out + kRows - 1) / kRows, pixels = g.rows.out * g.columns.out;
   const auto run_row = kernels ? kernels->pool_row : reference_row;
-  const auto to_planes = kernels ? kernels->to_planes : reference_planes;
   executor.run(static_cast<size_t>(g.images * g.blocks * parts), [&](size_t task) {
     const int64_t slab = static_cast<int64_t>(task) / parts, first = static_cast<int64_t>(task) % parts * kRows;
     const int64_t image = slab / g.blocks, channel = slab % g.blocks * kPanel;
@@ -105,8 +100,8 @@ void pool(const PoolParameters& p, const PoolGeometry& g, const float* x, float*
       row.y = planes ? line.data() : y + (slab * pixels + i * g.columns.out) * kPanel;
       run_row(row);
       if (planes)
-        to_planes(line.data(), g.columns.out, std::min(kPanel, p.channels - channel),
-                  y + (image * p.channels + channel) * pixels + i * g.columns.out, pixels);
+        blocks_to_planes(kernels, line.data(), g.columns.out, std::min(kPanel, p.channels - channel),
+                         y + (image * p.channels + channel) * pixels + i * g.columns.out, pixels);
     }
   });
 }

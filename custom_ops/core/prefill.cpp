@@ -38,7 +38,7 @@ int64_t count_windows(const Parameters& parameters, const Constants& constants, 
   if (count == 0 || channels == 0) return 0;
   const Geometry geometry = geometry_of_windows(parameters_of_windows(parameters), constants, count);
   check_packed_weights(geometry, constants.w_shape);
-  if (constants.bias) check_bias(geometry, constants.bias_shape);
+  if (constants.bias) check_bias(geometry.output_channels, constants.bias_shape);
   return count;
 }
 

@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "core/depthwise.h"
 #include "core/lrn.h"
 #include "core/pool.h"
 #include "core/tensors.h"
@@ -25,6 +26,10 @@ void compute(const Parameters& parameters, const Geometry& geometry, const Tenso
 
 // Tensors of float, or of float16 with `half`.
 void pool(const PoolParameters& parameters, const PoolGeometry& geometry, bool half, const void* x, void* y, Device device);
+
+// Tensors as for pool(); w and bias as in core/depthwise.h.
+void depthwise(const Parameters& parameters, const DepthwiseGeometry& geometry, bool half, const void* x, const void* w,
+               const void* bias, void* y, Device device);
 
 // x and y as in core/lrn.h.
 void local_response_normalization(const LrnParameters& parameters, int64_t images, int64_t channels, int64_t pixels,

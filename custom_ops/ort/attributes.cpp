@@ -260,7 +260,33 @@ PoolParameters read_pool(const Reader<Source>& reader) {
   return p;
 }
 
+template <typename Source>
+Parameters read_depthwise(const Reader<Source>& reader) {
+  Parameters p;
+  p.output_channels = reader.template get_in<int64_t>("channels", 0, 1, kLargest);
+  p.kernel_shape = axes(reader, "kernel_shape", 2, 2, 1);
+  if (p.kernel_shape.empty()) fail("kernel_shape needs 2 values for a kernel of rank 2, not 0");
+  p.strides = axes(reader, "strides", 2, 2, 1);
+  p.dilations = axes(reader, "dilations", 2, 2, 1);
+  p.pads = axes(reader, "pads", 4, 2, 0);
+  p.auto_pad = read_auto_pad(reader);
+  read_activation(reader, p);
+  p.x_layout = read_layout(reader, "x_layout");
+  p.y_layout = read_layout(reader, "y_layout");
+  return p;
+}
+
 }  // namespace
+
+Parameters read_depthwise_parameters(const OrtKernelInfo* info) {
+  const KernelSource source(info);
+  return read_depthwise(Reader<KernelSource>(source));
+}
+
+Parameters read_depthwise_shape_parameters(OrtShapeInferContext* context) {
+  const InferenceSource source(context);
+  return read_depthwise(Reader<InferenceSource>(source));
+}
 
 PoolParameters read_pool_parameters(const OrtKernelInfo* info) {
   const KernelSource source(info);

@@ -14,9 +14,12 @@ Parameters read_parameters(const OrtKernelInfo* info);
 Ort::Value read_tensor(const OrtKernelInfo* info, const char* name);
 LrnParameters read_lrn_parameters(const OrtKernelInfo* info);
 PoolParameters read_pool_parameters(const OrtKernelInfo* info);
+// Of DepthwiseConv: the window, the activation, and C as output_channels.
+Parameters read_depthwise_parameters(const OrtKernelInfo* info);
 
 // The parameters that decide about shapes, during shape inference; the same checks.
 Parameters read_shape_parameters(OrtShapeInferContext* context);
 PoolParameters read_pool_shape_parameters(OrtShapeInferContext* context);
+Parameters read_depthwise_shape_parameters(OrtShapeInferContext* context);
 
 }  // namespace drpass

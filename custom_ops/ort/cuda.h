@@ -5,6 +5,7 @@
 
 #include "cuda/engine.h"
 #include "ort/deep_reuse_gemm.h"
+#include "ort/depthwise.h"
 #include "ort/lrn.h"
 #include "ort/pool.h"
 
@@ -75,6 +76,8 @@ class OneTensorCudaKernel {
 
 template <ONNXTensorElementDataType kElement>
 using CudaDeepReuseGemmOp = DeepReuseGemmOn<CudaDeepReuseGemmKernel, kElement>;
+template <ONNXTensorElementDataType kElement>
+using CudaDepthwiseOp = OneTensorOp<Depthwise, OneTensorCudaKernel<Depthwise>, kElement>;
 template <ONNXTensorElementDataType kElement>
 using CudaLrnOp = OneTensorOp<Lrn, OneTensorCudaKernel<Lrn>, kElement>;
 template <ONNXTensorElementDataType kElement>

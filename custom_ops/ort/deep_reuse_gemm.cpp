@@ -62,7 +62,7 @@ BoundCall bind(const Parameters& parameters, Ort::KernelContext& context) {
   check_packed_weights(geometry, shape);
   tensors.w = data_of(context.GetInput(1));
   if (shape_of(context, 2, &shape)) {
-    check_bias(geometry, shape);
+    check_bias(geometry.output_channels, shape);
     tensors.bias = data_of(context.GetInput(2));
   }
   if (shape_of(context, 3, &shape))

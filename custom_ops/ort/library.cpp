@@ -3,6 +3,7 @@
 #include <mutex>
 
 #include "ort/deep_reuse_gemm.h"
+#include "ort/depthwise.h"
 #include "ort/half.h"
 #include "ort/lrn.h"
 #include "ort/pool.h"
@@ -21,9 +22,11 @@
 template <ONNXTensorElementDataType kElement>
 static void add_cuda_operators(Ort::CustomOpDomain& domain) {
   static const drpass::CudaDeepReuseGemmOp<kElement> deep_reuse_gemm;
+  static const drpass::CudaDepthwiseOp<kElement> depthwise;
   static const drpass::CudaLrnOp<kElement> lrn;
   static const drpass::CudaPoolOp<kElement> pool;
   domain.Add(&deep_reuse_gemm);
+  domain.Add(&depthwise);
   domain.Add(&lrn);
   domain.Add(&pool);
 }
@@ -38,17 +41,21 @@ DRPASS_EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* optio
     static std::once_flag once;
     std::call_once(once, [api] { Ort::InitApi(api); });
     static const drpass::DeepReuseGemmOp deep_reuse_gemm;
+    static const drpass::DepthwiseOp depthwise;
     static const drpass::LrnOp lrn;
     static const drpass::PoolOp pool;
     static const drpass::HalfDeepReuseGemmOp half_deep_reuse_gemm;
+    static const drpass::HalfDepthwiseOp half_depthwise;
     static const drpass::HalfLrnOp half_lrn;
     static const drpass::HalfPoolOp half_pool;
     static Ort::CustomOpDomain domain = [] {
       Ort::CustomOpDomain made("ai.drpass");
       made.Add(&deep_reuse_gemm);
+      made.Add(&depthwise);
       made.Add(&lrn);
       made.Add(&pool);
       made.Add(&half_deep_reuse_gemm);
+      made.Add(&half_depthwise);
       made.Add(&half_lrn);
       made.Add(&half_pool);
 #ifdef DRPASS_CUDA

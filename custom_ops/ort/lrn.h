@@ -8,6 +8,7 @@ namespace drpass {
 
 struct Lrn {
   static constexpr const char* kName = "LRN";
+  static constexpr size_t kInputs = 1, kRequiredInputs = 1;
   using Parameters = LrnParameters;
   static Parameters read(const OrtKernelInfo* info);
   static OrtStatus* infer_shape(OrtShapeInferContext* context);

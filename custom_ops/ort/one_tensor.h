@@ -1,5 +1,6 @@
-// What operators of one tensor in and one out share. An operator is a struct with
+// What operators of one running tensor in and one out share. An operator is a struct with
 //   kName, Parameters
+//   kInputs, kRequiredInputs                                the tensor, constants, and those that may be absent
 //   static Parameters read(const OrtKernelInfo*)            its attributes, checked
 //   static OrtStatus* infer_shape(OrtShapeInferContext*)
 //   Call                                                    sizes and data of one call
@@ -57,10 +58,13 @@ struct OneTensorOp : Ort::CustomOpBase<OneTensorOp<Operator, Kernel, kElement>, 
   }
   const char* GetName() const { return Operator::kName; }
   const char* GetExecutionProviderType() const { return Kernel::kProvider; }
-  size_t GetInputTypeCount() const { return 1; }
+  size_t GetInputTypeCount() const { return Operator::kInputs; }
   size_t GetOutputTypeCount() const { return 1; }
   ONNXTensorElementDataType GetInputType(size_t) const { return kElement; }
   ONNXTensorElementDataType GetOutputType(size_t) const { return kElement; }
+  OrtCustomOpInputOutputCharacteristic GetInputCharacteristic(size_t index) const {
+    return index < Operator::kRequiredInputs ? INPUT_OUTPUT_REQUIRED : INPUT_OUTPUT_OPTIONAL;
+  }
   OrtStatus* CreateKernelV2(const OrtApi&, const OrtKernelInfo* info, void** kernel) const noexcept {
     return create_kernel<Kernel>(GetName(), info, kernel);
   }

@@ -8,6 +8,7 @@ namespace drpass {
 
 struct Pool {
   static constexpr const char* kName = "Pool";
+  static constexpr size_t kInputs = 1, kRequiredInputs = 1;
   using Parameters = PoolParameters;
   static Parameters read(const OrtKernelInfo* info);
   static OrtStatus* infer_shape(OrtShapeInferContext* context);

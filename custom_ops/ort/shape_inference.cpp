@@ -133,6 +133,14 @@ OrtStatus* infer_pool_shape(OrtShapeInferContext* context) {
   });
 }
 
+OrtStatus* infer_depthwise_shape(OrtShapeInferContext* context) {
+  return guarded("DepthwiseConv", [context] {
+    const Parameters p = read_depthwise_shape_parameters(context);
+    const auto [x, type] = input_of(context, 0);
+    if (x.size() == (p.x_layout == Layout::blocked ? 5 : 4)) set_output_shape(context, 0, infer(p, x), type);
+  });
+}
+
 OrtStatus* infer_same_shape(OrtShapeInferContext* context) {
   return guarded("LRN", [context] {
     const auto [x, type] = input_of(context, 0);

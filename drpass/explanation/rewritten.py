@@ -1,4 +1,4 @@
-"""Explains the nodes of the library: DeepReuseGemm, LRN and Pool."""
+"""Explains the nodes of the library: DeepReuseGemm, DepthwiseConv, LRN and Pool."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from drpass.errors import DrpassError
 from drpass.explanation import words
 from drpass.explanation.explanation import Explanation, describe_measured, quoted, title_of, ways_to_less_error
 from drpass.explanation.work import Work, work_of_reuse
-from drpass.operator.spec import LRN, MEMO_WINDOWS, OP_TYPE, A, B, ReuseParameters, check_parameters
+from drpass.operator.spec import DEPTHWISE, LRN, MEMO_WINDOWS, OP_TYPE, A, B, ReuseParameters, check_parameters
 from drpass.passes.places import label
 from drpass.plan_file import NodePlan, Plan
 from drpass.replay import carried
@@ -56,6 +56,10 @@ def _other_facts(node: ir.Node) -> Iterator[str]:
         layout = attribute(node, "layout", "NCHW")
         yield "Local response normalization by the library's own kernel: the same formula as ONNX LRN, to rounding."
         yield from words.describe_layout(layout, layout)
+    elif node.op_type == DEPTHWISE:
+        yield "A depthwise convolution by the library's own kernel: the result is that of ONNX Conv, to rounding."
+        attributes = {name: found.value for name, found in node.attributes.items() if not found.is_ref()}
+        yield from words.describe_surroundings(attributes, input_of(node, B) is not None, False)
     else:
         mode = attribute(node, "mode", "max")
         yield f"A pool ({mode}) by the library's own kernel: the result is that of ONNX, to rounding."
@@ -71,7 +75,7 @@ def _reasons(node: ir.Node, entry: NodePlan | None) -> Iterator[str]:
         yield "ONNX Runtime's own kernel takes longer; the result is the same, so it needs no data."
     elif node.op_type == OP_TYPE and not reason and not measured:
         yield _NO_RECORD
-    elif node.op_type not in (LRN, OP_TYPE):
+    elif node.op_type not in (DEPTHWISE, LRN, OP_TYPE):
         yield "It lies between nodes of the library, and reads their blocks without a conversion."
 
 
@@ -96,7 +100,7 @@ def _changes(node: ir.Node, parameters: ReuseParameters) -> tuple[str, ...]:
 
 
 def _other_changes(node: ir.Node) -> Iterator[str]:
-    if node.op_type == LRN:
+    if node.op_type in (DEPTHWISE, LRN):
         yield f"Rewrite the original again with `--exclude {quoted(node)}`: keeps the original's node."
     else:
         yield "Rewrite the original again with `--no-chains`: keeps all pools."

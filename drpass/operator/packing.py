@@ -64,6 +64,18 @@ def unpack_weights(packed: Array, output_channels: int, kernel_shape: Sequence[i
     return np.ascontiguousarray(rows[:, :per_group]).reshape(output_channels, inputs, *kernel)
 
 
+def unpack_depthwise(packed: Array, channels: int, kernel_shape: Sequence[int]) -> Array:
+    """[C, 1, \\*kernel_shape] from the weights of a DepthwiseConv, [ceil(C / 16), T, 16].
+
+    Raises ValueError if ``packed`` are no weights of C ``channels`` with that kernel.
+    """
+    taps = math.prod(kernel_shape)
+    if packed.shape != (-(-channels // PANEL), taps, PANEL):
+        raise ValueError(f"{packed.shape} are no weights of {channels} channels with the kernel {tuple(kernel_shape)}")
+    rows = packed.transpose(0, 2, 1).reshape(-1, taps)[:channels]
+    return np.ascontiguousarray(rows).reshape(channels, 1, *kernel_shape)
+
+
 def scale_packed(packed: Array, scale: npt.NDArray[np.float64]) -> Array:
     """Multiply the weights of output channel m by ``scale[m]`` ([M], in double) without unpacking them."""
     group, panels = packed.shape[:2]

@@ -5,15 +5,16 @@ With it registered, ``onnx.checker`` (full check, custom domains) and strict sha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import onnx
 from onnx import TensorProto, TypeProto, defs, helper
 
-from drpass.operator.shapes import Dim, ShapeError, check_windows, infer, infer_pool
+from drpass.operator.shapes import Dim, ShapeError, check_windows, infer, infer_depthwise, infer_pool
 from drpass.operator.spec import (
     ACTIVATIONS,
     DEFAULTS,
+    DEPTHWISE,
     DOMAIN,
     LAYOUTS,
     LRN,
@@ -41,7 +42,12 @@ _T = ("T", ["tensor(float)", "tensor(float16)"], "the type of all tensors but th
 
 def register() -> None:
     """Make the schemas known to the ``onnx`` package in this process; a second call does nothing."""
-    schemas = ((OP_TYPE, _schema, _infer), (LRN, _lrn_schema, _infer_same), (POOL, _pool_schema, _infer_pool))
+    schemas = (
+        (OP_TYPE, _schema, _infer),
+        (LRN, _lrn_schema, _infer_same),
+        (POOL, _pool_schema, _infer_pool),
+        (DEPTHWISE, _depthwise_schema, _infer_depthwise),
+    )
     for name, make, infer_types in schemas:
         if not defs.has(name, VERSION, DOMAIN):
             schema = make()
@@ -100,16 +106,44 @@ def _pool_schema() -> defs.OpSchema:
     )
 
 
+def _depthwise_schema() -> defs.OpSchema:
+    lists = {
+        "kernel_shape": _AttrType.INTS,
+        "strides": _AttrType.INTS,
+        "dilations": _AttrType.INTS,
+        "pads": _AttrType.INTS,
+        "activation_params": _AttrType.FLOATS,
+    }
+    defaults = {name: DEFAULTS[name] for name in ("auto_pad", "activation", "x_layout", "y_layout")}
+    parameter = _OpSchema.FormalParameter
+    return _one_tensor_schema(
+        DEPTHWISE,
+        "A convolution with a kernel of its own for every channel, over two spatial axes, its bias and an activation.",
+        ("[N, C, H, W], or in NCHW16c", "[N, C, H', W'], or in NCHW16c"),
+        _OpSchema.Attribute("channels", _AttrType.INT, "C", required=True),
+        *(_OpSchema.Attribute(name, kind, "", required=name == "kernel_shape") for name, kind in lists.items()),
+        *_optional(defaults),
+        constants=[
+            parameter("W", "T", "weights [ceil(C / 16), taps, 16]"),
+            parameter("B", "T", "bias [C]", param_option=_Option.Optional),
+        ],
+    )
+
+
 def _one_tensor_schema(
-    name: str, doc: str, shapes: tuple[str, str], *attributes: defs.OpSchema.Attribute
+    name: str,
+    doc: str,
+    shapes: tuple[str, str],
+    *attributes: defs.OpSchema.Attribute,
+    constants: Sequence[defs.OpSchema.FormalParameter] = (),
 ) -> defs.OpSchema:
-    """An operator of one tensor in and one out; ``shapes`` describes X and Y."""
+    """An operator of one running tensor in and one out; ``shapes`` describes X and Y."""
     return _OpSchema(
         name,
         DOMAIN,
         VERSION,
         doc,
-        inputs=[_OpSchema.FormalParameter("X", "T", shapes[0])],
+        inputs=[_OpSchema.FormalParameter("X", "T", shapes[0]), *constants],
         outputs=[_OpSchema.FormalParameter("Y", "T", shapes[1])],
         type_constraints=[_T],
         attributes=list(attributes),
@@ -127,6 +161,16 @@ def _infer_pool(context: onnx.shape_inference.InferenceContext) -> None:
         output = infer_pool(attributes, _input_shape(context, 0))
     except ShapeError as error:
         raise onnx.shape_inference.InferenceError(f"{POOL} {context.get_display_name()}: {error}") from error
+    _set_type_of_inputs(context, output)
+
+
+def _infer_depthwise(context: onnx.shape_inference.InferenceContext) -> None:
+    attributes = _attributes_of(context, DEPTHWISE)
+    try:
+        _check_names(attributes, {name: _CHOICES[name] for name in ("activation", "x_layout", "y_layout")})
+        output = infer_depthwise(attributes, *(_input_shape(context, index) for index in range(3)))
+    except ShapeError as error:
+        raise onnx.shape_inference.InferenceError(f"{DEPTHWISE} {context.get_display_name()}: {error}") from error
     _set_type_of_inputs(context, output)
 
 

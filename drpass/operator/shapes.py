@@ -107,6 +107,26 @@ def infer_pool(attributes: Mapping[str, Any], x: Shape | None) -> Shape | None:
     return blocked(output) if _text(attributes.get("y_layout", "")) == BLOCKED else output
 
 
+def infer_depthwise(attributes: Mapping[str, Any], x: Shape | None, w: Shape | None, b: Shape | None) -> Shape | None:
+    """The shape of the output of a DepthwiseConv; None where nothing is known. Raises ShapeError as `infer` does."""
+    channels, kernel = int(attributes.get("channels", 0)), list(attributes.get("kernel_shape") or ())
+    if channels < 1:
+        raise ShapeError(f"channels must be in [1, 2^31), not {channels}")
+    if len(kernel) != 2:
+        raise ShapeError(f"kernel_shape needs 2 values for a kernel of rank 2, not {len(kernel)}")
+    expected: Shape = [-(-channels // PANEL), math.prod(kernel), PANEL]
+    if w is not None and (len(w) != 3 or not all(map(_compatible, w, expected))):
+        raise ShapeError(f"W has shape {_show(w)}, but {_show(expected)} was expected")
+    if b is not None and (len(b) != 1 or not _compatible(b[0], channels)):
+        raise ShapeError(f"B has shape {_show(b)}, but [{channels}] was expected")
+    if x is not None and _text(attributes.get("x_layout", "")) == BLOCKED:
+        x = unblocked(x, channels)
+    if x is not None and len(x) == 4 and not _compatible(x[1], channels):
+        raise ShapeError(f"X has shape {_show(x)}, but [N, {channels}, H, W] was expected")
+    output = _convolution(attributes, x, None, channels, 1, kernel)
+    return blocked(output) if output and _text(attributes.get("y_layout", "")) == BLOCKED else output
+
+
 def _hangs_over(size: int, kernel: int, stride: int, pads: tuple[int, int], auto_pad: str, windows: int) -> bool:
     """Whether with ceil_mode a window follows that begins in the image and is not wholly in the padded image."""
     if auto_pad.startswith("SAME"):

@@ -13,6 +13,7 @@ VERSION = 1
 OP_TYPE = "DeepReuseGemm"
 LRN = "LRN"
 POOL = "Pool"
+DEPTHWISE = "DepthwiseConv"
 #: Positions of the inputs of DeepReuseGemm.
 X, W, B, A = range(4)
 

@@ -1,4 +1,4 @@
-"""The pipeline: match, plan, replace, absorb, declare types, normalize, keep padding, layout, grant.
+"""The pipeline: match, plan, replace, absorb, declare types, normalize, keep padding, layout, depthwise, grant.
 
 One file a pass; each works in place.
 """
@@ -14,6 +14,7 @@ from drpass.operator.spec import LRN, ReuseParameters
 from drpass.passes import legacy_inputs
 from drpass.passes.absorb import absorb
 from drpass.passes.declare_types import declare_types
+from drpass.passes.depthwise import separate
 from drpass.passes.grant import grant
 from drpass.passes.keep_padding import keep_padding
 from drpass.passes.layout import Chained, chain
@@ -113,6 +114,8 @@ def transform(
         if _VERDICT in node.meta:
             index = node.meta[_VERDICT]
             verdicts[index] = with_changes(verdicts[index], layouts=layouts)
+    if changed:
+        separate(model, Names(model))
     memos = grant(model, memo_bytes, allow_tf32)
     legacy_inputs.restore(model)
     return Transformed(verdicts + chained.verdicts, chained.values, memos, padded_pools)

@@ -1,4 +1,4 @@
-"""Pass 8: give nodes what the user grants them: memory for a memo (docs/operator.md), and TF32 (docs/cuda.md)."""
+"""Pass 9: give nodes what the user grants them: memory for a memo (docs/operator.md), and TF32 (docs/cuda.md)."""
 
 from __future__ import annotations
 

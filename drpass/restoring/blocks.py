@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from drpass.operator.spec import BLOCKED, DOMAIN, LAYOUTS, LRN, POOL, A, X
+from drpass.operator.spec import BLOCKED, DEPTHWISE, DOMAIN, LAYOUTS, LRN, POOL, A, X
 from drpass.passes.places import Place
 from drpass.rules import blockwise
 from drpass.rules.anchor import attribute, input_of, require
@@ -48,6 +48,9 @@ def _own(node: ir.Node, channels: Channels) -> int | None:
         _expect(x, BLOCKED, channels)
         count = attribute(node, "channels", 0)
         require(x is not None and channels[x] == count, "its channels are not those of its input")
+    elif node.op_type == DEPTHWISE:
+        count = attribute(node, "channels", 0)
+        _expect(x, _layout(node, "x_layout"), channels)
     else:
         count = attribute(node, "output_channels", 0)
         _expect(x, _layout(node, "x_layout"), channels)

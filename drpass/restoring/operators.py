@@ -4,13 +4,15 @@
 2. Matrix form: Gemm where X is known to have two axes and there is a bias, or X is transposed; else MatMul, Add.
 3. The addend: Add. A bias of zeros that is there only because of it goes.
 4. The activation: Relu, LeakyRelu, Clip, HardSigmoid or Sigmoid; the last two times their input where it is a gate.
-5. LRN: LRN. Pool: MaxPool, AveragePool, GlobalMaxPool or GlobalAveragePool.
+5. DepthwiseConv: Conv, and the activation.
+6. LRN: LRN. Pool: MaxPool, AveragePool, GlobalMaxPool or GlobalAveragePool.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +22,8 @@ import onnx_ir as ir
 
 from drpass.deferred import deferred
 from drpass.external_data import forget
-from drpass.operator.packing import packed_shape, unpack_weights
-from drpass.operator.spec import ACTIVATIONS, LRN, OP_TYPE, POOL, A, B, W, X
+from drpass.operator.packing import PANEL, packed_shape, unpack_depthwise, unpack_weights
+from drpass.operator.spec import ACTIVATIONS, DEPTHWISE, LRN, OP_TYPE, POOL, A, B, W, X
 from drpass.passes.places import Names, Place, add_constant
 from drpass.rules.anchor import (
     FIRST_NUMPY_OPSET,
@@ -61,6 +63,8 @@ class Workshop:
             return [_lrn(node)]
         if node.op_type == POOL:
             return [_pool(node)]
+        if node.op_type == DEPTHWISE:
+            return self._depthwise(node, place)
         require(node.op_type == OP_TYPE, f"there is no operator {node.op_type}")
         require(all(not output.uses() and not output.is_graph_output() for output in node.outputs[1:]), _STATISTICS)
         return self._deep_reuse_gemm(node, place, rank)
@@ -78,13 +82,28 @@ class Workshop:
         self._name(nodes, node)
         return nodes
 
+    def _depthwise(self, node: ir.Node, place: Place) -> list[ir.Node]:
+        channels, kernel = attribute(node, "channels", 0), attribute(node, "kernel_shape", ())
+        weights = self._kept(
+            place, node, (channels, kernel), lambda packed: _unpacked_depthwise(packed, channels, kernel)
+        )
+        bias = input_of(node, B)
+        window = self._window(node) | {"group": channels}
+        nodes = [ir.node("Conv", [_x(node), weights, *([bias] if bias else [])], dict(sorted(window.items())))]
+        nodes += self._activation(node, place, nodes[-1].outputs[0])
+        self._name(nodes, node)
+        return nodes
+
     def _convolution(self, node: ir.Node, place: Place, bias: ir.Value | None, _: int | None) -> list[ir.Node]:
-        weights = self._weights(node, place, transposed=False)
+        weights, window = self._weights(node, place, transposed=False), self._window(node)
+        return [ir.node("Conv", [_x(node), weights, *([bias] if bias else [])], dict(sorted(window.items())))]
+
+    def _window(self, node: ir.Node) -> dict[str, Any]:
         window = {"kernel_shape": list(attribute(node, "kernel_shape", ()))}
         for name in _WINDOW.keys() & node.attributes.keys():
             value = attribute(node, name, _WINDOW[name])
             window[name] = list(value) if isinstance(value, tuple) else value
-        return [ir.node("Conv", [_x(node), weights, *([bias] if bias else [])], dict(sorted(window.items())))]
+        return window
 
     def _matrix(self, node: ir.Node, place: Place, bias: ir.Value | None, rank: int | None) -> list[ir.Node]:
         transposed = bool(attribute(node, "trans_a", 0))
@@ -136,13 +155,24 @@ class Workshop:
 
     def _weights(self, node: ir.Node, place: Place, *, transposed: bool) -> ir.Value:
         """The weights [M, Cg, \\*kernel], bit by bit as they were packed; ``transposed``: [K, M]."""
-        packed = _w(node)
         kernel, channels = attribute(node, "kernel_shape", ()), attribute(node, "output_channels", 0)
-        key = (id(place.graph), packed, channels, kernel, transposed)
+        group = attribute(node, "group", 1)
+        return self._kept(
+            place,
+            node,
+            (channels, kernel, transposed),
+            lambda packed: _unpacked(packed, channels, group, kernel, transposed),
+        )
+
+    def _kept(
+        self, place: Place, node: ir.Node, how: tuple[Any, ...], unpack: Callable[[ir.Value], ir.TensorProtocol]
+    ) -> ir.Value:
+        """The weights of a node, unpacked where no node before had them so."""
+        packed = _w(node)
+        key = (id(place.graph), packed, *how)
         if key not in self._unpacked:
-            name = self.names.unique(re.sub(r"_packed(_\d+)?$", "", packed.name or "weights"))
-            weights = _unpacked(packed, channels, attribute(node, "group", 1), kernel, transposed)
-            self._unpacked[key] = add_constant(place, weights, name, node)
+            name = self.names.unique(re.sub(r"_packed(_\d+)?(_depthwise(_\d+)?)?$", "", packed.name or "weights"))
+            self._unpacked[key] = add_constant(place, unpack(packed), name, node)
         return self._unpacked[key]
 
     def _dtype(self, node: ir.Node) -> np.dtype[Any]:
@@ -190,6 +220,15 @@ def _unpacked(
         return np.ascontiguousarray(weights.T) if transposed else weights
 
     return deferred(unpack, shape[::-1] if transposed else shape, ir.DataType(tensor.dtype))
+
+
+def _unpacked_depthwise(value: ir.Value, channels: int, kernel: tuple[int, ...]) -> ir.TensorProtocol:
+    """The weights of a DepthwiseConv, as `_unpacked` gives them."""
+    tensor = float_tensor(value, "weights")
+    packed, wanted = tuple(tensor.shape.numpy()), (-(-channels // PANEL), math.prod(kernel), PANEL)
+    require(channels >= 1 and packed == wanted, f"weights {list(packed)} are not {list(wanted)}")
+    shape = (channels, 1, *kernel)
+    return deferred(lambda: unpack_depthwise(tensor.numpy(), channels, kernel), shape, ir.DataType(tensor.dtype))
 
 
 _STATISTICS = "its statistics are read, which no ONNX operator gives"

@@ -171,6 +171,18 @@ struct PoolRow {
   float* y;
 };
 
+// Depthwise convolution: one output row of a block of 16 channels.
+struct DepthwiseRow {
+  const float* x;  // the first input row that a tap reads
+  int64_t row_stride, rows, width;  // between the rows that taps read; how many of these lie in the image
+  int64_t outputs, kernel, stride, dilation, pad;  // along the row
+  const float* w;     // [rows][kernel][16]
+  const float* bias;  // [16]
+  Activation activation;
+  float params[2];
+  float* y;
+};
+
 // Local response normalisation of some pixels of one image, as ONNX LRN defines it:
 // y[c] = x[c] / (bias + scale * sum of x^2 over channels [c - before, c + after])^beta
 struct LrnBlock {
@@ -216,6 +228,7 @@ struct KernelSet {
   void (*to_planes)(const float* blocks, int64_t pixels, int64_t channels, float* planes, int64_t plane_stride);
   void (*to_blocks)(const float* planes, int64_t plane_stride, int64_t pixels, int64_t channels, float* blocks);
   void (*pool_row)(const PoolRow& row);
+  void (*depthwise_row)(const DepthwiseRow& row);
   void (*lrn)(const LrnBlock& block);
 };
 

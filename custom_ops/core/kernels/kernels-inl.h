@@ -11,6 +11,7 @@ constexpr int kPanelVectors = static_cast<int>(kPanel) / kLanes;
 #include "core/kernels/inl/epilogue.h"
 
 #include "core/kernels/inl/dense.h"
+#include "core/kernels/inl/depthwise.h"
 #include "core/kernels/inl/hash.h"
 #include "core/kernels/inl/lrn.h"
 #include "core/kernels/inl/pool.h"
@@ -23,6 +24,6 @@ extern const KernelSet kKernels = {
     kName,         moments,          grid_signature, lsh_signature,    dense,
     list_nonzeros, copy_weight_rows, add_nonzeros,   build_table,      add_rows,
     epilogue,      winograd_input,   winograd_hash,  winograd_weights, winograd_output,
-    to_planes,     to_blocks,        pool_row,       lrn};
+    to_planes,     to_blocks,        pool_row,       depthwise_row,    lrn};
 
 #undef DRPASS_UNROLL

@@ -1,0 +1,28 @@
+// The operator ai.drpass::DepthwiseConv: depthwise convolution.
+#pragma once
+
+#include "core/depthwise.h"
+#include "ort/one_tensor.h"
+
+namespace drpass {
+
+struct Depthwise {
+  static constexpr const char* kName = "DepthwiseConv";
+  static constexpr size_t kInputs = 3, kRequiredInputs = 2;  // X, W, B
+  using Parameters = drpass::Parameters;
+  static Parameters read(const OrtKernelInfo* info);
+  static OrtStatus* infer_shape(OrtShapeInferContext* context);
+  struct Call {
+    DepthwiseGeometry geometry;
+    bool half;  // all tensors are of float16
+    const void *x, *w, *bias;  // bias may be absent
+    void* y;
+  };
+  static Call bind(const Parameters& parameters, Ort::KernelContext& context);
+  static void run(const Parameters& parameters, const Call& call, const KernelSet* kernels, Executor& executor,
+                  Memory& memory);
+  static void launch(const Parameters& parameters, const Call& call, cuda::Device device);
+};
+using DepthwiseOp = OneTensorOp<Depthwise>;
+
+}  // namespace drpass
