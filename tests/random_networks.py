@@ -43,7 +43,9 @@ class RandomNetwork:
         first = (self._pick.choice([1, 3, 16]), self._pick.choice([1, 7, 16, 20]), self._pick.choice([1, 9, 16, 18]))
         self._shapes: dict[str, Shape] = {"x": first}
         steps: list[Callable[[], object]] = [self._convolve] * 6
-        steps += [self._elementwise] * 4 + [self._swish] + [self._per_channel] * 2 + [self._normalize] * 2 + [self._join] * 3
+        steps += (
+            [self._elementwise] * 4 + [self._swish] + [self._per_channel] * 2 + [self._normalize] * 2 + [self._join] * 3
+        )
         steps += [self._concatenate, self._pool, self._pool, self._gate]
         while len(self._nodes) < layers:
             self._pick.choice(steps)()

@@ -133,9 +133,7 @@ def test_runs_on_all_targets(layout: str) -> None:
     for target in targets():
         with forced_kernels(target):
             actual = session(depthwise_model(case, layout, layout)).run(None, {"X": x})[0]
-        np.testing.assert_allclose(
-            in_planes(actual, 20), expected, rtol=1e-5, atol=case.rounding(), err_msg=target
-        )
+        np.testing.assert_allclose(in_planes(actual, 20), expected, rtol=1e-5, atol=case.rounding(), err_msg=target)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

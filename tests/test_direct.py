@@ -13,6 +13,7 @@ from operator_models import ACTIVATIONS, Case, block, forced_kernels, runnable_k
 #: Strips have at least this many columns (custom_ops/core/strips.cpp); with fewer the patch is gathered.
 SHORTEST = 8
 
+
 @st.composite
 def first_layers(draw: st.DrawFn) -> Case:
     """Few channels, overlapping windows, and rows of at least `SHORTEST` outputs."""

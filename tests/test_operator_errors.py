@@ -29,7 +29,10 @@ def conv_case() -> Case:
         ({"method": "magic"}, "method must be one of exact, lsh, grid, not 'magic'"),
         ({"scope": "world"}, "scope must be one of image, batch, not 'world'"),
         ({"auto_pad": "SAME"}, "auto_pad must be one of NOTSET, VALID, SAME_UPPER, SAME_LOWER, not 'SAME'"),
-        ({"activation": "swish"}, "activation must be one of none, relu, leaky_relu, clip, hard_sigmoid, hard_swish, sigmoid, silu, not 'swish'"),
+        (
+            {"activation": "swish"},
+            "activation must be one of none, relu, leaky_relu, clip, hard_sigmoid, hard_swish, sigmoid, silu, not 'swish'",
+        ),
         ({"activation": "clip"}, "activation 'clip' needs 2 parameters, not 0"),
         ({"activation": "relu", "activation_params": [1.0]}, "activation 'relu' needs 0 parameters, not 1"),
         ({"hash_bits": 65}, r"hash_bits must be in \[1, 64\], not 65"),

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from operator_models import ACTIVATIONS, KERNEL_SETS, Case, alike, forced_kernels, kernel_set_error, runnable_kernel_sets
+from operator_models import (
+    ACTIVATIONS,
+    KERNEL_SETS,
+    Case,
+    alike,
+    forced_kernels,
+    kernel_set_error,
+    runnable_kernel_sets,
+)
 
 from drpass import runtime
 

@@ -17,7 +17,7 @@ from plans import GRID, LSH, a_node, chain_model, data_of
 from rewriting import assert_same_outputs, ops
 
 from drpass import DrpassError, Plan, rewrite
-from drpass.operator.spec import OP_TYPE
+from drpass.operator.spec import DEPTHWISE, OP_TYPE
 from drpass.passes import EXACT
 from drpass.plan_file import NodePlan
 from drpass.replay import METADATA_KEY
@@ -130,7 +130,7 @@ def two_of_one_name() -> onnx.ModelProto:
 
 def test_nodes_of_one_name_have_one_choice() -> None:
     result = rewrite(two_of_one_name(), parameters=EXACT)
-    assert ops(result.to_proto()) == [OP_TYPE, OP_TYPE]
+    assert ops(result.to_proto()) == [OP_TYPE, DEPTHWISE]
     assert data_of(rewrite(two_of_one_name(), plan=result.plan())) == data_of(result)
     with pytest.raises(DrpassError, match="two different choices for 'conv'"):
         rewrite(two_of_one_name(), parameters=GRID).plan()  # the second is depthwise

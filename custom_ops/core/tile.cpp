@@ -36,7 +36,8 @@ std::optional<Epilogue> direct_epilogue(const Call& call, const Instance& instan
   const bool rows = g.y_layout == Layout::blocked || !g.convolution;
   const float* addend = call.tensors.addend.data;
   const bool alike = !addend || g.y_layout == Layout::blocked;  // an addend in blocks lies as Y does
-  if (!rows || !alike || outputs % kPanel != 0 || image != last) return std::nullopt;
+  const bool whole = outputs % kPanel == 0 || g.y_layout == Layout::blocked;  // else it would write past the outputs
+  if (!rows || !alike || !whole || image != last) return std::nullopt;
   Epilogue e = make_epilogue(call, instance.image(image), tile.first % g.output_pixels(), tile.count,
                              group * g.group_outputs() + first_output, outputs);
   if (addend) e.addend = addend + (e.y - call.tensors.y);

@@ -41,7 +41,8 @@ def is_depthwise(node: ir.Node) -> bool:
         return False
     channels, group = attribute(node, "output_channels", 0), attribute(node, "group", 1)
     alone = input_of(node, A) is None and len(node.outputs) == 1
-    return bool(alone and 1 < group == channels and attribute(node, "method", "exact") == "exact") and _fits(node, group)
+    exact = attribute(node, "method", "exact") == "exact"
+    return bool(alone and exact and 1 < group == channels) and _fits(node, group)
 
 
 def separate(model: ir.Model, names: Names) -> None:

@@ -152,9 +152,7 @@ def _settle(
     return node
 
 
-def _replace_pool(
-    node: ir.Node, place: Place, names: tuple[Names, Names], channels: dict[ir.Value, int]
-) -> ir.Node:
+def _replace_pool(node: ir.Node, place: Place, names: tuple[Names, Names], channels: dict[ir.Value, int]) -> ir.Node:
     x, y = node.inputs[X], node.outputs[0]
     assert x is not None
     count = channels.pop(y, None)

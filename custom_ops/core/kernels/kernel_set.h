@@ -81,8 +81,8 @@ struct DenseBlock {
   float* acc;               // [rows][ld]
   int64_t ld;
   bool first;               // start from zero instead of from acc
-  // Not null: the sums are complete and go to Y through this instead of to acc. Rows of whole panels; an addend lies as Y
-  // does.
+  // Not null: the sums are complete and go to Y through this instead of to acc. Rows of whole panels, or in blocks, where
+  // lanes past the outputs become zero; an addend lies as Y does.
   const Epilogue* finish;
 };
 

@@ -43,6 +43,8 @@ inline I or_if_positive(I bits, F a, uint32_t bit) {
   const I positive = _mm256_castps_si256(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ));
   return _mm256_or_si256(bits, _mm256_and_si256(positive, _mm256_set1_epi32(static_cast<int32_t>(bit))));
 }
+// 1 / a to a unit or two in the last place, for a of 1 to infinity; NaN stays.
+inline F reciprocal(F a) { return div(set(1.0f), a); }
 // 2^n for n of -126 to 128, the last of which is infinite.
 inline F power_of_two(F n) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));

@@ -42,6 +42,12 @@ inline I or_if_positive(I bits, F a, uint32_t bit) {
   const __mmask16 positive = _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ);
   return _mm512_mask_or_epi32(bits, positive, bits, _mm512_set1_epi32(static_cast<int32_t>(bit)));
 }
+// 1 / a to a unit or two in the last place, for a of 1 to infinity; NaN stays.
+inline F reciprocal(F a) {
+  const F guess = _mm512_rcp14_ps(a);
+  const __mmask16 finite = _mm512_cmp_ps_mask(a, set(__builtin_inff()), _CMP_NEQ_UQ);
+  return _mm512_mask_mul_ps(guess, finite, guess, _mm512_fnmadd_ps(a, guess, set(2.0f)));
+}
 // 2^n for n of -126 to 128, the last of which is infinite.
 inline F power_of_two(F n) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));

@@ -66,6 +66,8 @@ inline I zero_bits() { return each<I>([](int) { return 0u; }); }
 inline I or_if_positive(I bits, F a, uint32_t bit) {
   return each<I>([&](int i) { return a.v[i] > 0 ? bits.v[i] | bit : bits.v[i]; });
 }
+// 1 / a to a unit or two in the last place, for a of 1 to infinity; NaN stays.
+inline F reciprocal(F a) { return div(set(1.0f), a); }
 // 2^n for n of -126 to 128, the last of which is infinite.
 inline F power_of_two(F n) {
   return each<F>([&](int i) {

@@ -5,13 +5,21 @@
 constexpr int kDensePanels = kRegisters == 32 ? 2 : 1;
 constexpr int kDenseRows = kRegisters == 32 ? 12 : 6;
 
+// Of the panel that begins with output `first`; zero past the last one.
+static inline F load_bias(const Epilogue& e, int64_t first, int64_t lane) {
+  if (first + kPanel <= e.outputs) return load(e.bias + first + lane);
+  float padded[kPanel] = {};
+  for (int64_t j = first; j < e.outputs; ++j) padded[j - first] = e.bias[j];
+  return load(padded + lane);
+}
+
 // Bias, addend and activation of complete sums while they are in registers.
 template <int kPanels, int kRows>
 static inline void finish_rows(const Epilogue& e, const F (*sum)[kPanels * kPanelVectors], int64_t row, int64_t panel) {
   const F a = set(e.params[0]), b = set(e.params[1]);
   DRPASS_UNROLL for (int v = 0; v < kPanels * kPanelVectors; ++v) {
     const int64_t at = v % kPanelVectors * kLanes, here = panel + v / kPanelVectors;
-    const F bias = e.bias ? load(e.bias + here * kPanel + at) : set(0.0f);
+    const F bias = e.bias ? load_bias(e, here * kPanel, at) : set(0.0f);
     float* y = e.y + here * e.y_panel + row * e.y_pixel + at;
     const float* addend = e.addend ? e.addend + (y - e.y) : nullptr;
     DRPASS_UNROLL for (int r = 0; r < kRows; ++r) {
@@ -20,9 +28,13 @@ static inline void finish_rows(const Epilogue& e, const F (*sum)[kPanels * kPane
       store(y + r * e.y_pixel, activate_lanes(value, e.activation, a, b));
     }
   }
-  if (!is_curved(e.activation)) return;
-  for (int64_t p = panel; p < panel + kPanels; ++p)
-    curve_rows(e.y + p * e.y_panel + row * e.y_pixel, kRows, e.y_pixel, kPanel, e.activation);
+  for (int64_t p = panel; p < panel + kPanels; ++p) {
+    float* y = e.y + p * e.y_panel + row * e.y_pixel;
+    if (is_curved(e.activation)) curve_rows(y, kRows, e.y_pixel, kPanel, e.activation);
+    const int64_t outputs = e.outputs - p * kPanel;
+    for (int64_t r = 0; r < kRows && outputs < kPanel; ++r)
+      for (int64_t j = outputs; j < kPanel; ++j) y[r * e.y_pixel + j] = 0.0f;
+  }
 }
 
 // acc[kRows][panels of 16] over the whole depth; partial sums stay in registers.

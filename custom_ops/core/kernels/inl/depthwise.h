@@ -15,6 +15,7 @@ static void depthwise_inside(const DepthwiseRow& b, int64_t i, int64_t lane) {
   const int64_t dilation = kKernel ? 1 : b.dilation;
   const float* x = b.x + (i * stride - b.pad) * kPanel + lane;
   const float* w = b.w + lane;
+  const int64_t ahead = kStride * b.width * kPanel;  // the next output row reads on from the last input rows of this one
   F sum[kOutputs];
   DRPASS_UNROLL for (int o = 0; o < kOutputs; ++o) sum[o] = set(0.0f);
   for (int64_t row = 0; row < b.rows; ++row, x += b.row_stride, w += kernel * kPanel) {
@@ -22,7 +23,10 @@ static void depthwise_inside(const DepthwiseRow& b, int64_t i, int64_t lane) {
       // What neighbours share is loaded once.
       constexpr int kRead = (kOutputs - 1) * kStride + kKernel;
       F values[kRead];
-      DRPASS_UNROLL for (int k = 0; k < kRead; ++k) values[k] = load(x + k * kPanel);
+      DRPASS_UNROLL for (int k = 0; k < kRead; ++k) {
+        values[k] = load(x + k * kPanel);
+        if (row + kStride >= b.rows) __builtin_prefetch(x + ahead + k * kPanel, 0, 2);
+      }
       DRPASS_UNROLL for (int k = 0; k < kKernel; ++k) {
         const F weight = load(w + k * kPanel);
         DRPASS_UNROLL for (int o = 0; o < kOutputs; ++o) sum[o] = mul_add(values[o * kStride + k], weight, sum[o]);

@@ -19,8 +19,8 @@ static inline bool is_curved(Activation activation) {
   return activation == Activation::sigmoid || activation == Activation::silu;
 }
 static inline F curve(F x, Activation activation) {
-  const F divisor = add(set(1.0f), exponential(sub(set(0.0f), x)));
-  return div(activation == Activation::silu ? x : set(1.0f), divisor);
+  const F gate = reciprocal(add(set(1.0f), exponential(sub(set(0.0f), x))));
+  return activation == Activation::silu ? mul(x, gate) : gate;
 }
 
 static inline F unit_lanes(F x) { return min(set(1.0f), max(set(0.0f), x)); }
