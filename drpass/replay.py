@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from drpass.errors import DrpassError
-from drpass.operator.spec import DEPTHWISE, DOMAIN, LRN, OP_TYPE, ReuseParameters
+from drpass.operator.spec import DEPTHWISE, DOMAIN, FULLY_CONNECTED, LRN, OP_TYPE, ReuseParameters
 from drpass.passes import EXACT, OP_TYPES, NodeKey, Verdict, is_candidate
 from drpass.passes.places import label, places
 from drpass.plan_file import NodePlan, Plan, plain
@@ -67,7 +67,7 @@ def replaced_nodes(model: ir.Model) -> dict[NodeKey, ReuseParameters]:
         (place.path, label(node)): parameters_of(node) if node.op_type == OP_TYPE else EXACT
         for place in places(model)
         for node in place.graph
-        if node.domain == DOMAIN and node.op_type in (OP_TYPE, DEPTHWISE, LRN)
+        if node.domain == DOMAIN and node.op_type in (OP_TYPE, DEPTHWISE, FULLY_CONNECTED, LRN)
     }
 
 

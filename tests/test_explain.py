@@ -95,8 +95,8 @@ def test_nodes_besides_the_candidates() -> None:
 
 
 def test_depthwise_convolution_is_told_that_nothing_helps() -> None:
-    found = explain(conv_model(channels=32, outputs=32, group=32), "conv")
-    assert found.reasons == ("Depthwise (group = channels).",)
+    found = explain(conv_model(channels=32, outputs=64, group=32), "conv")
+    assert found.reasons == ("Depthwise, with several outputs a channel.",)
     assert found.changes[0].startswith("Nothing that helps")
     assert "32 groups" in found.facts[0]
 

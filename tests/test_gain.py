@@ -39,16 +39,16 @@ def test_model_without_a_convolution_that_gains_is_unchanged(attributes: dict[st
     assert [verdict.reason for verdict in result.report.verdicts] == [NO_GAIN, NO_GAIN]
 
 
-def test_depthwise_few_channels_and_matrix_products_are_kept() -> None:
+def test_several_outputs_a_channel_few_channels_and_matrix_products_are_kept() -> None:
     net = Net()
     net.conv("x", "a", 8, 64)
-    net.conv("a", "b", 64, 64, group=64)
-    net.conv("b", "c", 64, 64)
+    net.conv("a", "b", 64, 128, group=64)
+    net.conv("b", "c", 128, 64)
     net.conv("c", "d", 64, 15)
     net.constants.append(onnx.numpy_helper.from_array(net.rng.normal(size=(12, 40)).astype("f"), "m"))
     net.node("MatMul", ["d", "m"], "e")
     found = verdicts(net, "e")
-    assert found["b"] == "kept: depthwise (group = channels)"
+    assert found["b"] == "kept: depthwise, with several outputs a channel"
     assert found["d"] == "kept: too few output channels (15; at least 16 without clustering)"
     assert found["e"] == "kept: a matrix product gains nothing without clustering"
     assert not found["c"].startswith("kept")

@@ -46,7 +46,8 @@ def round_trip(
     assert f'domain: "{DOMAIN}"' not in text
     assert fault(restored, strict=True) == fault(proto, strict=True)
     assert (restored.graph.input, restored.graph.output) == (proto.graph.input, proto.graph.output)
-    folded = not set(constants(restored).values()) <= set(constants(proto).values())
+    # A mean over all pixels comes back as GlobalAveragePool, which adds in another order.
+    folded = not set(constants(restored).values()) <= set(constants(proto).values()) or "ReduceMean" in ops(proto)
     # Optimizations depend on where a constant lies: in the graph, or in a branch that reads it.
     outputs = (run_plainly(each, feeds, optimized=False) for each in (proto, restored))
     for expected, found in zip(*outputs, strict=True):

@@ -282,7 +282,7 @@ def test_depthwise_network_comes_back_unchanged_saying_why(tmp_path: Path) -> No
         [node("Conv", ["x", "w"], ["y"], "only", group=8)],
         {"x": ["N", 8, 16, 16]},
         {"y": None},
-        {"w": random_array(8, 1, 3, 3)},
+        {"w": random_array(16, 1, 3, 3)},
     )
     model_io.save(depthwise, path)
     tuned = tune(path, Budget(min_sqnr=1.0))

@@ -17,6 +17,7 @@ void dense(benchmark::State& state) {
   block.lines = blocked ? nullptr : lines.data();
   block.patch_stride = kTile * kPanel;
   block.weights = w.data();
+  block.weight_row = kPanel;
   block.panel_stride = depth * kPanel;
   block.depth = depth;
   block.panels = panels;

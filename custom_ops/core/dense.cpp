@@ -44,6 +44,7 @@ void multiply_patch(const Call& call, Patch& patch, int64_t rows, const DensePar
     patch.bind(begin, end, block);
     block.weights = part.weights + first_panel * part.panel_stride + begin * kPanel;
     block.panel_stride = part.panel_stride;
+    block.weight_row = kPanel;
     block.depth = end - begin;
     block.panels = panels;
     block.rows = rows;

@@ -339,6 +339,7 @@ class Winograd {
     block.lines = nullptr;
     block.weights = weights.u;
     block.panel_stride = weights.layout.channels * kPanel;
+    block.weight_row = kPanel;
     block.depth = channels;
     block.panels = panels;
     block.rows = inputs.count;

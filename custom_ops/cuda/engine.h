@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "core/depthwise.h"
+#include "core/fully_connected.h"
 #include "core/lrn.h"
 #include "core/pool.h"
 #include "core/tensors.h"
@@ -30,6 +31,10 @@ void pool(const PoolParameters& parameters, const PoolGeometry& geometry, bool h
 // Tensors as for pool(); w and bias as in core/depthwise.h.
 void depthwise(const Parameters& parameters, const DepthwiseGeometry& geometry, bool half, const void* x, const void* w,
                const void* bias, void* y, Device device);
+
+// The same, as in core/fully_connected.h. No weights are left out.
+void fully_connected(const FullyConnectedParameters& parameters, const FullyConnectedGeometry& geometry, bool half,
+                     const void* x, const void* w, const void* bias, void* y, Device device);
 
 // x and y as in core/lrn.h.
 void local_response_normalization(const LrnParameters& parameters, int64_t images, int64_t channels, int64_t pixels,

@@ -218,8 +218,9 @@ void read_method(const Reader<Source>& reader, Parameters& p) {
       reader.template get_in<float>("max_remaining_ratio", 0.5f, std::numeric_limits<float>::min(), 1.0f);
 }
 
-template <typename Source>
-void read_activation(const Reader<Source>& reader, Parameters& p) {
+// Into parameters of any operator that has an activation.
+template <typename Source, typename P>
+void read_activation(const Reader<Source>& reader, P& p) {
   struct Known {
     const char* name;
     Activation activation;
@@ -286,6 +287,24 @@ Parameters read_depthwise_parameters(const OrtKernelInfo* info) {
 Parameters read_depthwise_shape_parameters(OrtShapeInferContext* context) {
   const InferenceSource source(context);
   return read_depthwise(Reader<InferenceSource>(source));
+}
+
+template <typename Source>
+static FullyConnectedParameters read_fully_connected(const Reader<Source>& reader) {
+  FullyConnectedParameters p;
+  p.outputs = reader.template get_in<int64_t>("output_channels", 0, 1, kLargest);
+  read_activation(reader, p);
+  return p;
+}
+
+FullyConnectedParameters read_fully_connected_parameters(const OrtKernelInfo* info) {
+  const KernelSource source(info);
+  return read_fully_connected(Reader<KernelSource>(source));
+}
+
+FullyConnectedParameters read_fully_connected_shape_parameters(OrtShapeInferContext* context) {
+  const InferenceSource source(context);
+  return read_fully_connected(Reader<InferenceSource>(source));
 }
 
 PoolParameters read_pool_parameters(const OrtKernelInfo* info) {

@@ -46,6 +46,10 @@ void Depthwise::launch(const Parameters& parameters, const Call& call, cuda::Dev
   cuda::depthwise(parameters, call.geometry, call.half, call.x, call.w, call.bias, call.y, device);
 }
 
+void FullyConnectedLayer::launch(const Parameters& parameters, const Call& call, cuda::Device device) {
+  cuda::fully_connected(parameters, call.geometry, call.half, call.x, call.w, call.bias, call.y, device);
+}
+
 void Lrn::launch(const Parameters& parameters, const Call& call, cuda::Device device) {
   cuda::local_response_normalization(parameters, call.images, call.channels, call.pixels, call.half, call.x, call.y,
                                      device);

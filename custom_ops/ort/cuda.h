@@ -6,6 +6,7 @@
 #include "cuda/engine.h"
 #include "ort/deep_reuse_gemm.h"
 #include "ort/depthwise.h"
+#include "ort/fully_connected.h"
 #include "ort/lrn.h"
 #include "ort/pool.h"
 
@@ -78,6 +79,8 @@ template <ONNXTensorElementDataType kElement>
 using CudaDeepReuseGemmOp = DeepReuseGemmOn<CudaDeepReuseGemmKernel, kElement>;
 template <ONNXTensorElementDataType kElement>
 using CudaDepthwiseOp = OneTensorOp<Depthwise, OneTensorCudaKernel<Depthwise>, kElement>;
+template <ONNXTensorElementDataType kElement>
+using CudaFullyConnectedOp = OneTensorOp<FullyConnectedLayer, OneTensorCudaKernel<FullyConnectedLayer>, kElement>;
 template <ONNXTensorElementDataType kElement>
 using CudaLrnOp = OneTensorOp<Lrn, OneTensorCudaKernel<Lrn>, kElement>;
 template <ONNXTensorElementDataType kElement>

@@ -28,11 +28,8 @@ const float* data_of(const Ort::ConstValue& tensor) { return static_cast<const f
 
 // The value of input `index`, null where it is not known before a call.
 const float* constant_input(const OrtKernelInfo* info, size_t index, std::vector<int64_t>* shape) {
-  int is_constant = 0;
-  const OrtValue* value = nullptr;
-  Ort::ThrowOnError(Ort::GetApi().KernelInfoGetConstantInput_tensor(info, index, &is_constant, &value));
-  if (!is_constant) return nullptr;
-  const Ort::ConstValue tensor(value);
+  const Ort::ConstValue tensor = drpass::constant_input(info, index);
+  if (!tensor) return nullptr;
   *shape = tensor.GetTensorTypeAndShapeInfo().GetShape();
   return data_of(tensor);
 }

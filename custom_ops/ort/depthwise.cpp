@@ -18,11 +18,7 @@ Depthwise::Call Depthwise::bind(const Parameters& parameters, Ort::KernelContext
   call.half = is_half(x);
   call.x = x.GetTensorRawData();
   call.w = w.GetTensorRawData();
-  if (context.GetInputCount() > 2)
-    if (const auto bias = context.GetInput(2)) {
-      check_bias(parameters.output_channels, bias.GetTensorTypeAndShapeInfo().GetShape());
-      call.bias = bias.GetTensorRawData();
-    }
+  call.bias = bias_of(parameters.output_channels, context);
   call.y = context.GetOutput(0, call.geometry.y_shape).GetTensorMutableRawData();
   return call;
 }

@@ -7,6 +7,7 @@
 
 #include "ort/deep_reuse_gemm.h"
 #include "ort/depthwise.h"
+#include "ort/fully_connected.h"
 #include "ort/lrn.h"
 #include "ort/pool.h"
 
@@ -23,6 +24,7 @@ class NoKernel {
 
 using HalfDeepReuseGemmOp = DeepReuseGemmOn<NoKernel, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16>;
 using HalfDepthwiseOp = OneTensorOp<Depthwise, NoKernel, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16>;
+using HalfFullyConnectedOp = OneTensorOp<FullyConnectedLayer, NoKernel, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16>;
 using HalfLrnOp = OneTensorOp<Lrn, NoKernel, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16>;
 using HalfPoolOp = OneTensorOp<Pool, NoKernel, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16>;
 

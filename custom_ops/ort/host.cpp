@@ -3,6 +3,8 @@
 #include <mutex>
 #include <stdexcept>
 
+#include "core/geometry.h"
+
 namespace drpass {
 namespace {
 
@@ -40,6 +42,21 @@ OwnedAllocator default_allocator(const OrtKernelInfo* info) {
 
 bool is_half(const Ort::ConstValue& tensor) {
   return tensor.GetTensorTypeAndShapeInfo().GetElementType() == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
+}
+
+Ort::ConstValue constant_input(const OrtKernelInfo* info, size_t index) {
+  int is_constant = 0;
+  const OrtValue* value = nullptr;
+  Ort::ThrowOnError(Ort::GetApi().KernelInfoGetConstantInput_tensor(info, index, &is_constant, &value));
+  return Ort::ConstValue(is_constant ? value : nullptr);
+}
+
+const void* bias_of(int64_t channels, Ort::KernelContext& context) {
+  if (context.GetInputCount() < 3) return nullptr;
+  const auto bias = context.GetInput(2);
+  if (!bias) return nullptr;
+  check_bias(channels, bias.GetTensorTypeAndShapeInfo().GetShape());
+  return bias.GetTensorRawData();
 }
 
 std::string node_name(const OrtKernelInfo* info) {

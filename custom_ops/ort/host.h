@@ -48,6 +48,12 @@ std::string node_name(const OrtKernelInfo* info);
 // Whether a tensor is of float16; else it is of float, because no other type is registered.
 bool is_half(const Ort::ConstValue& tensor);
 
+// Input `index` as it is before any call; null where it is not known then.
+Ort::ConstValue constant_input(const OrtKernelInfo* info, size_t index);
+
+// Input 2, [channels]; null where it is absent. Throws std::invalid_argument where it has another shape.
+const void* bias_of(int64_t channels, Ort::KernelContext& context);
+
 // The status that reports an exception of `op_type` node `node`.
 OrtStatus* make_status(const char* op_type, const std::string& node, const std::exception& error);
 

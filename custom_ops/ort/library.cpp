@@ -4,6 +4,7 @@
 
 #include "ort/deep_reuse_gemm.h"
 #include "ort/depthwise.h"
+#include "ort/fully_connected.h"
 #include "ort/half.h"
 #include "ort/lrn.h"
 #include "ort/pool.h"
@@ -23,10 +24,12 @@ template <ONNXTensorElementDataType kElement>
 static void add_cuda_operators(Ort::CustomOpDomain& domain) {
   static const drpass::CudaDeepReuseGemmOp<kElement> deep_reuse_gemm;
   static const drpass::CudaDepthwiseOp<kElement> depthwise;
+  static const drpass::CudaFullyConnectedOp<kElement> fully_connected;
   static const drpass::CudaLrnOp<kElement> lrn;
   static const drpass::CudaPoolOp<kElement> pool;
   domain.Add(&deep_reuse_gemm);
   domain.Add(&depthwise);
+  domain.Add(&fully_connected);
   domain.Add(&lrn);
   domain.Add(&pool);
 }
@@ -42,20 +45,24 @@ DRPASS_EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* optio
     std::call_once(once, [api] { Ort::InitApi(api); });
     static const drpass::DeepReuseGemmOp deep_reuse_gemm;
     static const drpass::DepthwiseOp depthwise;
+    static const drpass::FullyConnectedOp fully_connected;
     static const drpass::LrnOp lrn;
     static const drpass::PoolOp pool;
     static const drpass::HalfDeepReuseGemmOp half_deep_reuse_gemm;
     static const drpass::HalfDepthwiseOp half_depthwise;
+    static const drpass::HalfFullyConnectedOp half_fully_connected;
     static const drpass::HalfLrnOp half_lrn;
     static const drpass::HalfPoolOp half_pool;
     static Ort::CustomOpDomain domain = [] {
       Ort::CustomOpDomain made("ai.drpass");
       made.Add(&deep_reuse_gemm);
       made.Add(&depthwise);
+      made.Add(&fully_connected);
       made.Add(&lrn);
       made.Add(&pool);
       made.Add(&half_deep_reuse_gemm);
       made.Add(&half_depthwise);
+      made.Add(&half_fully_connected);
       made.Add(&half_lrn);
       made.Add(&half_pool);
 #ifdef DRPASS_CUDA

@@ -141,6 +141,16 @@ OrtStatus* infer_depthwise_shape(OrtShapeInferContext* context) {
   });
 }
 
+OrtStatus* infer_fully_connected_shape(OrtShapeInferContext* context) {
+  return guarded("FullyConnected", [context] {
+    const FullyConnectedParameters p = read_fully_connected_shape_parameters(context);
+    auto [x, type] = input_of(context, 0);
+    if (x.empty()) return;  // not known
+    x.back() = {p.outputs, ""};
+    set_output_shape(context, 0, x, type);
+  });
+}
+
 OrtStatus* infer_same_shape(OrtShapeInferContext* context) {
   return guarded("LRN", [context] {
     const auto [x, type] = input_of(context, 0);

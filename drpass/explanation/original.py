@@ -147,7 +147,9 @@ def _why_exact(verdict: Verdict, match: Match | None) -> Iterator[str]:
         else:
             yield "It lies between nodes of the library, and so reads their blocks without a conversion."
         return
-    if match.is_convolution and expected_speed(match) > 1.0:
+    if not match.is_convolution:
+        yield "Reading its weights takes the time: those that meet a zero are not read, without any approximation."
+    elif expected_speed(match) > 1.0:
         yield "Winograd's filtering takes fewer multiplications than what ONNX Runtime does, without any approximation."
     else:
         yield "It gains little by itself, but keeps the chain whole, so that its neighbours need no conversion."

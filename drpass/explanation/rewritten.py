@@ -1,4 +1,4 @@
-"""Explains the nodes of the library: DeepReuseGemm, DepthwiseConv, LRN and Pool."""
+"""Explains the nodes of the library: DeepReuseGemm, DepthwiseConv, FullyConnected, LRN and Pool."""
 
 from __future__ import annotations
 
@@ -11,13 +11,27 @@ from drpass.errors import DrpassError
 from drpass.explanation import words
 from drpass.explanation.explanation import Explanation, describe_measured, quoted, title_of, ways_to_less_error
 from drpass.explanation.work import Work, work_of_reuse
-from drpass.operator.spec import DEPTHWISE, LRN, MEMO_WINDOWS, OP_TYPE, A, B, ReuseParameters, check_parameters
+from drpass.operator.spec import (
+    DEPTHWISE,
+    FULLY_CONNECTED,
+    LRN,
+    MEMO_WINDOWS,
+    OP_TYPE,
+    A,
+    B,
+    ReuseParameters,
+    check_parameters,
+)
 from drpass.passes.places import label
 from drpass.plan_file import NodePlan, Plan
 from drpass.replay import carried
 from drpass.rules.anchor import Kept, attribute, input_of, require
 from drpass.shape_inference import Shapes
 
+_KERNELS = {
+    DEPTHWISE: "A depthwise convolution by the library's own kernel: the result is that of ONNX Conv",
+    FULLY_CONNECTED: "A fully connected layer that does not read weights which meet a zero: the result is that of Gemm",
+}
 _NO_RECORD = "The file does not say why; `rewrite` with a plan writes that into it (or give --plan)."
 
 
@@ -56,8 +70,8 @@ def _other_facts(node: ir.Node) -> Iterator[str]:
         layout = attribute(node, "layout", "NCHW")
         yield "Local response normalization by the library's own kernel: the same formula as ONNX LRN, to rounding."
         yield from words.describe_layout(layout, layout)
-    elif node.op_type == DEPTHWISE:
-        yield "A depthwise convolution by the library's own kernel: the result is that of ONNX Conv, to rounding."
+    elif node.op_type in _KERNELS:
+        yield f"{_KERNELS[node.op_type]}, to rounding."
         attributes = {name: found.value for name, found in node.attributes.items() if not found.is_ref()}
         yield from words.describe_surroundings(attributes, input_of(node, B) is not None, False)
     else:
@@ -75,7 +89,7 @@ def _reasons(node: ir.Node, entry: NodePlan | None) -> Iterator[str]:
         yield "ONNX Runtime's own kernel takes longer; the result is the same, so it needs no data."
     elif node.op_type == OP_TYPE and not reason and not measured:
         yield _NO_RECORD
-    elif node.op_type not in (DEPTHWISE, LRN, OP_TYPE):
+    elif node.op_type not in (*_KERNELS, LRN, OP_TYPE):
         yield "It lies between nodes of the library, and reads their blocks without a conversion."
 
 
@@ -100,7 +114,7 @@ def _changes(node: ir.Node, parameters: ReuseParameters) -> tuple[str, ...]:
 
 
 def _other_changes(node: ir.Node) -> Iterator[str]:
-    if node.op_type in (DEPTHWISE, LRN):
+    if node.op_type in (*_KERNELS, LRN):
         yield f"Rewrite the original again with `--exclude {quoted(node)}`: keeps the original's node."
     else:
         yield "Rewrite the original again with `--no-chains`: keeps all pools."

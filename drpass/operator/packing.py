@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 #: Output channels in a panel: one register of AVX-512, two of AVX2, four of 128 bits.
 PANEL = 16
+#: Outputs in a panel of a FullyConnected.
+WIDE_PANEL = 256
 
 #: Of float32 or float16.
 Array = npt.NDArray[Any]
@@ -74,6 +76,17 @@ def unpack_depthwise(packed: Array, channels: int, kernel_shape: Sequence[int]) 
         raise ValueError(f"{packed.shape} are no weights of {channels} channels with the kernel {tuple(kernel_shape)}")
     rows = packed.transpose(0, 2, 1).reshape(-1, taps)[:channels]
     return np.ascontiguousarray(rows).reshape(channels, 1, *kernel_shape)
+
+
+def unpack_fully_connected(packed: Array, outputs: int) -> Array:
+    """[M, K] from the weights of a FullyConnected, [ceil(M / 256), K, 256].
+
+    Raises ValueError if ``packed`` are no weights of M ``outputs``.
+    """
+    if packed.ndim != 3 or (packed.shape[0], packed.shape[2]) != (-(-outputs // WIDE_PANEL), WIDE_PANEL):
+        raise ValueError(f"{packed.shape} are no weights of {outputs} outputs")
+    rows = packed.transpose(0, 2, 1).reshape(-1, packed.shape[1])
+    return np.ascontiguousarray(rows[:outputs])
 
 
 def scale_packed(packed: Array, scale: npt.NDArray[np.float64]) -> Array:

@@ -10,12 +10,21 @@ from collections.abc import Mapping, Sequence
 import onnx
 from onnx import TensorProto, TypeProto, defs, helper
 
-from drpass.operator.shapes import Dim, ShapeError, check_windows, infer, infer_depthwise, infer_pool
+from drpass.operator.shapes import (
+    Dim,
+    ShapeError,
+    check_windows,
+    infer,
+    infer_depthwise,
+    infer_fully_connected,
+    infer_pool,
+)
 from drpass.operator.spec import (
     ACTIVATIONS,
     DEFAULTS,
     DEPTHWISE,
     DOMAIN,
+    FULLY_CONNECTED,
     LAYOUTS,
     LRN,
     MEMO_WINDOWS,
@@ -47,6 +56,7 @@ def register() -> None:
         (LRN, _lrn_schema, _infer_same),
         (POOL, _pool_schema, _infer_pool),
         (DEPTHWISE, _depthwise_schema, _infer_depthwise),
+        (FULLY_CONNECTED, _fully_connected_schema, _infer_fully_connected),
     )
     for name, make, infer_types in schemas:
         if not defs.has(name, VERSION, DOMAIN):
@@ -130,6 +140,22 @@ def _depthwise_schema() -> defs.OpSchema:
     )
 
 
+def _fully_connected_schema() -> defs.OpSchema:
+    parameter = _OpSchema.FormalParameter
+    return _one_tensor_schema(
+        FULLY_CONNECTED,
+        "The product of few rows with many constant weights, its bias and an activation.",
+        ("[..., K]", "[..., M]"),
+        _OpSchema.Attribute("output_channels", _AttrType.INT, "M", required=True),
+        _OpSchema.Attribute("activation_params", _AttrType.FLOATS, "", required=False),
+        *_optional({"activation": DEFAULTS["activation"]}),
+        constants=[
+            parameter("W", "T", "weights [ceil(M / 256), K, 256]"),
+            parameter("B", "T", "bias [M]", param_option=_Option.Optional),
+        ],
+    )
+
+
 def _one_tensor_schema(
     name: str,
     doc: str,
@@ -171,6 +197,16 @@ def _infer_depthwise(context: onnx.shape_inference.InferenceContext) -> None:
         output = infer_depthwise(attributes, *(_input_shape(context, index) for index in range(3)))
     except ShapeError as error:
         raise onnx.shape_inference.InferenceError(f"{DEPTHWISE} {context.get_display_name()}: {error}") from error
+    _set_type_of_inputs(context, output)
+
+
+def _infer_fully_connected(context: onnx.shape_inference.InferenceContext) -> None:
+    attributes = _attributes_of(context, FULLY_CONNECTED)
+    try:
+        _check_names(attributes, {"activation": _CHOICES["activation"]})
+        output = infer_fully_connected(attributes, *(_input_shape(context, index) for index in range(3)))
+    except ShapeError as error:
+        raise onnx.shape_inference.InferenceError(f"{FULLY_CONNECTED} {context.get_display_name()}: {error}") from error
     _set_type_of_inputs(context, output)
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from drpass.operator.packing import PANEL
+from drpass.operator.packing import PANEL, WIDE_PANEL
 from drpass.operator.spec import BLOCKED, ReuseParameters
 
 Dim = int | str | None
@@ -125,6 +125,23 @@ def infer_depthwise(attributes: Mapping[str, Any], x: Shape | None, w: Shape | N
         raise ShapeError(f"X has shape {_show(x)}, but [N, {channels}, H, W] was expected")
     output = _convolution(attributes, x, None, channels, 1, kernel)
     return blocked(output) if output and _text(attributes.get("y_layout", "")) == BLOCKED else output
+
+
+def infer_fully_connected(
+    attributes: Mapping[str, Any], x: Shape | None, w: Shape | None, b: Shape | None
+) -> Shape | None:
+    """The shape of the output of a FullyConnected; None where nothing is known. Raises ShapeError as `infer` does."""
+    outputs = int(attributes.get("output_channels", 0))
+    if outputs < 1:
+        raise ShapeError(f"output_channels must be in [1, 2^31), not {outputs}")
+    if x is not None and not x:
+        raise ShapeError("X has shape [], but FullyConnected needs [..., K]")
+    expected: Shape = [-(-outputs // WIDE_PANEL), x[-1] if x else None, WIDE_PANEL]
+    if w is not None and (len(w) != 3 or not all(map(_compatible, w, expected))):
+        raise ShapeError(f"W has shape {_show(w)}, but {_show(expected)} was expected")
+    if b is not None and (len(b) != 1 or not _compatible(b[0], outputs)):
+        raise ShapeError(f"B has shape {_show(b)}, but [{outputs}] was expected")
+    return None if x is None else [*x[:-1], outputs]
 
 
 def _hangs_over(size: int, kernel: int, stride: int, pads: tuple[int, int], auto_pad: str, windows: int) -> bool:

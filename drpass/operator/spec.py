@@ -14,6 +14,7 @@ OP_TYPE = "DeepReuseGemm"
 LRN = "LRN"
 POOL = "Pool"
 DEPTHWISE = "DepthwiseConv"
+FULLY_CONNECTED = "FullyConnected"
 #: Positions of the inputs of DeepReuseGemm.
 X, W, B, A = range(4)
 

@@ -1,4 +1,5 @@
-"""The pipeline: match, plan, replace, absorb, declare types, normalize, keep padding, layout, depthwise, grant.
+"""The pipeline: match, plan, replace, absorb, declare types, normalize, keep padding, layout, own operators,
+grant.
 
 One file a pass; each works in place.
 """
@@ -14,12 +15,12 @@ from drpass.operator.spec import LRN, ReuseParameters
 from drpass.passes import legacy_inputs
 from drpass.passes.absorb import absorb
 from drpass.passes.declare_types import declare_types
-from drpass.passes.depthwise import separate
 from drpass.passes.grant import grant
 from drpass.passes.keep_padding import keep_padding
 from drpass.passes.layout import Chained, chain
 from drpass.passes.match import OP_TYPES, Candidate, find_candidates, has_rule
 from drpass.passes.normalize import decide_normalizations, normalize
+from drpass.passes.own_operators import separate
 from drpass.passes.places import Names, is_reuse, label, places
 from drpass.passes.plan import EXACT, Assignment, Decision, NodeKey, Selection, Verdict, plan
 from drpass.passes.replace import replace

@@ -1,8 +1,4 @@
-"""Pass 8: give depthwise convolutions the library's operator for them, whose weights are packed for it.
-
-Until here they are DeepReuseGemm, so that all rules hold for them; there every channel would be a group with a panel of
-weights of its own. Only two spatial axes, the exact method, and no addend.
-"""
+"""Depthwise convolutions: as DeepReuseGemm every channel would be a group with a panel of weights of its own."""
 
 from __future__ import annotations
 
@@ -15,10 +11,10 @@ import onnx_ir as ir
 from drpass.deferred import deferred
 from drpass.external_data import forget
 from drpass.operator.packing import PANEL
-from drpass.operator.spec import DEPTHWISE, DOMAIN, A, B, W, X
-from drpass.passes.places import Names, Place, add_constant, drop_unused, is_reuse, places
-from drpass.passes.replace import substitute
+from drpass.operator.spec import DEPTHWISE, A, W
 from drpass.rules.anchor import Kept, attribute, float_tensor, input_of
+
+OPERATOR = DEPTHWISE
 
 #: Attributes that both operators have.
 _SHARED = (
@@ -34,51 +30,41 @@ _SHARED = (
 )
 
 
-def is_depthwise(node: ir.Node) -> bool:
-    """Whether the pass takes the node, a DeepReuseGemm."""
+def takes(node: ir.Node) -> bool:
+    """Whether a DeepReuseGemm is one."""
     kernel = node.attributes.get("kernel_shape")
     if kernel is None or kernel.is_ref() or kernel.type != ir.AttributeType.INTS or len(kernel.as_ints()) != 2:
         return False
     channels, group = attribute(node, "output_channels", 0), attribute(node, "group", 1)
-    alone = input_of(node, A) is None and len(node.outputs) == 1
+    return 1 < group == channels and is_plain(node) and packed_shape_of(node)[:4:3] == (channels, 1)
+
+
+def is_plain(node: ir.Node) -> bool:
+    """Whether a DeepReuseGemm is exact and has neither an addend nor statistics."""
     exact = attribute(node, "method", "exact") == "exact"
-    return bool(alone and exact and 1 < group == channels) and _fits(node, group)
+    return bool(exact and input_of(node, A) is None and len(node.outputs) == 1)
 
 
-def separate(model: ir.Model, names: Names) -> None:
-    """Replace them all, in place."""
-    for place in places(model):
-        for node in list(place.graph):
-            if is_reuse(node) and is_depthwise(node):
-                _replace(node, place, names)
-
-
-def _fits(node: ir.Node, channels: int) -> bool:
+def packed_shape_of(node: ir.Node) -> tuple[int, ...]:
+    """The shape of its packed weights; five zeros where they are no constant of five axes."""
     weights = input_of(node, W)
     try:
         shape = () if weights is None else tuple(float_tensor(weights, "weights").shape.numpy())
     except Kept:
-        return False
-    return len(shape) == 5 and (shape[0], shape[1], shape[3], shape[4]) == (channels, 1, 1, PANEL)
+        shape = ()
+    return shape if len(shape) == 5 else (0,) * 5
 
 
-def _replace(node: ir.Node, place: Place, names: Names) -> None:
-    packed = node.inputs[W]
-    assert packed is not None
-    weights = add_constant(place, _repacked(packed), names.unique(f"{packed.name}_depthwise"), node)
-    inputs = [input_of(node, X), weights, input_of(node, B)]
-    while inputs[-1] is None:
-        inputs.pop()
-    attributes: dict[str, Any] = {"channels": attribute(node, "output_channels", 0)}
-    attributes |= {name: node.attributes[name].value for name in _SHARED if name in node.attributes}
-    new = ir.node(DEPTHWISE, inputs, attributes, domain=DOMAIN, name=node.name)
-    old = {value for value in node.inputs if value is not None}
-    substitute(place, [node], node, new)
-    drop_unused(old, names)
+def attributes(node: ir.Node) -> dict[str, Any]:
+    """Of the new operator."""
+    shared = {name: node.attributes[name].value for name in _SHARED if name in node.attributes}
+    return {"channels": attribute(node, "output_channels", 0), **shared}
 
 
-def _repacked(value: ir.Value) -> ir.LazyTensor:
+def weights(node: ir.Node) -> ir.LazyTensor:
     """[C, 1, T, 1, 16], one lane of which is used, as [ceil(C / 16), T, 16]."""
+    value = node.inputs[W]
+    assert value is not None
     tensor = float_tensor(value, "weights")
     channels, _, taps, _, _ = tensor.shape.numpy()
     blocks = -(-channels // PANEL)

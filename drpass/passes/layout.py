@@ -20,7 +20,7 @@ import onnx_ir as ir
 from drpass.operator.packing import PANEL
 from drpass.operator.shapes import blocked
 from drpass.operator.spec import BLOCKED, DOMAIN, LAYOUTS, LRN, OP_TYPE, POOL, A, W, X
-from drpass.passes.depthwise import is_depthwise
+from drpass.passes import depthwise
 from drpass.passes.places import Names, Place, drop_unused, label, places
 from drpass.passes.plan import Verdict
 from drpass.passes.replace import substitute
@@ -231,4 +231,4 @@ def _reads(node: ir.Node, count: int) -> bool:
 def _fills_blocks(node: ir.Node, count: int) -> bool:
     """A block holds channels of one group only, but for depthwise convolutions."""
     group = attribute(node, "group", 1)
-    return bool(group == 1 or count // group % PANEL == 0 or is_depthwise(node))
+    return bool(group == 1 or count // group % PANEL == 0 or depthwise.takes(node))

@@ -159,7 +159,7 @@ def _assigned(candidate: Candidate, selection: Selection, assignment: Assignment
 
 
 def _plan_exact(candidates: Sequence[Candidate], shapes: Shapes, selection: Selection) -> list[Verdict]:
-    reasons = [_reason_against_exact(candidate, selection) for candidate in candidates]
+    reasons = [_reason_against_exact(candidate, shapes, selection) for candidate in candidates]
     chosen = [candidate for candidate, reason in zip(candidates, reasons, strict=True) if not reason]
     worth_it = expected_time(chosen, shapes) < WORTH_IT
     verdicts = []
@@ -177,13 +177,13 @@ def _verdict(candidate: Candidate, parameters: ReuseParameters, reason: str) -> 
     return Verdict(candidate.name, op_type, path, not reason, chosen, reason, shape=shape)
 
 
-def _reason_against_exact(candidate: Candidate, selection: Selection) -> str:
+def _reason_against_exact(candidate: Candidate, shapes: Shapes, selection: Selection) -> str:
     if candidate.match is None:
         return candidate.reason
     reason = selection.reason(candidate.name, candidate.node.op_type)
     if reason or candidate.name in selection.include:
         return reason
-    return reason_against_exact(candidate.match)
+    return reason_against_exact(candidate.match, shapes)
 
 
 def _reason(candidate: Candidate, shapes: Shapes, selection: Selection, parameters: ReuseParameters) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from drpass.operator.spec import BLOCKED, DEPTHWISE, DOMAIN, LAYOUTS, LRN, POOL, A, X
+from drpass.operator.spec import BLOCKED, DEPTHWISE, DOMAIN, FULLY_CONNECTED, LAYOUTS, LRN, POOL, A, X
 from drpass.passes.places import Place
 from drpass.rules import blockwise
 from drpass.rules.anchor import attribute, input_of, require
@@ -43,6 +43,9 @@ def _own(node: ir.Node, channels: Channels) -> int | None:
     if node.op_type == LRN:
         _expect(x, _layout(node, "layout"), channels)
         return channels.get(x) if x is not None else None
+    if node.op_type == FULLY_CONNECTED:
+        _expect(x, LAYOUTS[0], channels)
+        return None
     y_layout = _layout(node, "y_layout")
     if node.op_type == POOL:
         _expect(x, BLOCKED, channels)

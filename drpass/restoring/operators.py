@@ -4,8 +4,8 @@
 2. Matrix form: Gemm where X is known to have two axes and there is a bias, or X is transposed; else MatMul, Add.
 3. The addend: Add. A bias of zeros that is there only because of it goes.
 4. The activation: Relu, LeakyRelu, Clip, HardSigmoid or Sigmoid; the last two times their input where it is a gate.
-5. DepthwiseConv: Conv, and the activation.
-6. LRN: LRN. Pool: MaxPool, AveragePool, GlobalMaxPool or GlobalAveragePool.
+5. DepthwiseConv: Conv, and the activation. FullyConnected: as 2, and the activation.
+6. LRN: LRN. Pool: MaxPool, AveragePool, GlobalMaxPool or GlobalAveragePool, also where it was a ReduceMean.
 """
 
 from __future__ import annotations
@@ -22,8 +22,15 @@ import onnx_ir as ir
 
 from drpass.deferred import deferred
 from drpass.external_data import forget
-from drpass.operator.packing import PANEL, packed_shape, unpack_depthwise, unpack_weights
-from drpass.operator.spec import ACTIVATIONS, DEPTHWISE, LRN, OP_TYPE, POOL, A, B, W, X
+from drpass.operator.packing import (
+    PANEL,
+    WIDE_PANEL,
+    packed_shape,
+    unpack_depthwise,
+    unpack_fully_connected,
+    unpack_weights,
+)
+from drpass.operator.spec import ACTIVATIONS, DEPTHWISE, FULLY_CONNECTED, LRN, OP_TYPE, POOL, A, B, W, X
 from drpass.passes.places import Names, Place, add_constant
 from drpass.rules.anchor import (
     FIRST_NUMPY_OPSET,
@@ -65,6 +72,8 @@ class Workshop:
             return [_pool(node)]
         if node.op_type == DEPTHWISE:
             return self._depthwise(node, place)
+        if node.op_type == FULLY_CONNECTED:
+            return self._fully_connected(node, place, rank)
         require(node.op_type == OP_TYPE, f"there is no operator {node.op_type}")
         require(all(not output.uses() and not output.is_graph_output() for output in node.outputs[1:]), _STATISTICS)
         return self._deep_reuse_gemm(node, place, rank)
@@ -94,6 +103,18 @@ class Workshop:
         self._name(nodes, node)
         return nodes
 
+    def _fully_connected(self, node: ir.Node, place: Place, rank: int | None) -> list[ir.Node]:
+        outputs, bias = attribute(node, "output_channels", 0), input_of(node, B)
+        transposed = not (bias is not None and rank == 2)
+        weights = self._kept(
+            place, node, (outputs, transposed), lambda packed: _unpacked_wide(packed, outputs, transposed)
+        )
+        nodes = self._product(node, bias, rank, weights)
+        nodes += self._activation(node, place, nodes[-1].outputs[0])
+        require(len(nodes) == 1 or place.opset >= FIRST_NUMPY_OPSET, f"it needs opset {FIRST_NUMPY_OPSET}")
+        self._name(nodes, node)
+        return nodes
+
     def _convolution(self, node: ir.Node, place: Place, bias: ir.Value | None, _: int | None) -> list[ir.Node]:
         weights, window = self._weights(node, place, transposed=False), self._window(node)
         return [ir.node("Conv", [_x(node), weights, *([bias] if bias else [])], dict(sorted(window.items())))]
@@ -107,13 +128,20 @@ class Workshop:
 
     def _matrix(self, node: ir.Node, place: Place, bias: ir.Value | None, rank: int | None) -> list[ir.Node]:
         transposed = bool(attribute(node, "trans_a", 0))
-        if transposed or (bias is not None and rank == 2):
+        if bias is not None and rank == 2 and not transposed:
+            return self._product(node, bias, rank, self._weights(node, place, transposed=False))
+        if transposed:
             if bias is None and place.opset < _NEW_CLIP:
                 bias = self._constant(place, node, "zero", np.zeros(1, self._dtype(node)))
             inputs = [_x(node), self._weights(node, place, transposed=False), *([bias] if bias else [])]
-            attributes = {"transA": 1, "transB": 1} if transposed else {"transB": 1}
-            return [ir.node("Gemm", inputs, attributes)]
-        product = ir.node("MatMul", [_x(node), self._weights(node, place, transposed=True)])
+            return [ir.node("Gemm", inputs, {"transA": 1, "transB": 1})]
+        return self._product(node, bias, None, self._weights(node, place, transposed=True))
+
+    def _product(self, node: ir.Node, bias: ir.Value | None, rank: int | None, weights: ir.Value) -> list[ir.Node]:
+        """With weights [M, K] where there is a bias and X has two axes, else [K, M]."""
+        if bias is not None and rank == 2:
+            return [ir.node("Gemm", [_x(node), weights, bias], {"transB": 1})]
+        product = ir.node("MatMul", [_x(node), weights])
         return [product, ir.node("Add", [product.outputs[0], bias])] if bias is not None else [product]
 
     def _activation(self, node: ir.Node, place: Place, y: ir.Value) -> list[ir.Node]:
@@ -171,7 +199,7 @@ class Workshop:
         packed = _w(node)
         key = (id(place.graph), packed, *how)
         if key not in self._unpacked:
-            name = self.names.unique(re.sub(r"_packed(_\d+)?(_depthwise(_\d+)?)?$", "", packed.name or "weights"))
+            name = self.names.unique(re.sub(r"_packed(_\d+)?(_own(_\d+)?)?$", "", packed.name or "weights"))
             self._unpacked[key] = add_constant(place, unpack(packed), name, node)
         return self._unpacked[key]
 
@@ -229,6 +257,23 @@ def _unpacked_depthwise(value: ir.Value, channels: int, kernel: tuple[int, ...])
     require(channels >= 1 and packed == wanted, f"weights {list(packed)} are not {list(wanted)}")
     shape = (channels, 1, *kernel)
     return deferred(lambda: unpack_depthwise(tensor.numpy(), channels, kernel), shape, ir.DataType(tensor.dtype))
+
+
+def _unpacked_wide(value: ir.Value, outputs: int, transposed: bool) -> ir.TensorProtocol:
+    """The weights of a FullyConnected: [M, K], or ``transposed`` [K, M]; as `_unpacked` gives them."""
+    tensor = float_tensor(value, "weights")
+    packed = tuple(tensor.shape.numpy())
+    fits = len(packed) == 3 and outputs >= 1 and (packed[0], packed[2]) == (-(-outputs // WIDE_PANEL), WIDE_PANEL)
+    require(fits, f"weights {list(packed)} are none of {outputs} outputs")
+    shape = (outputs, packed[1])
+
+    def unpack() -> Array:
+        data = tensor.numpy()
+        weights = unpack_fully_connected(data, outputs)
+        forget(data)
+        return np.ascontiguousarray(weights.T) if transposed else weights
+
+    return deferred(unpack, shape[::-1] if transposed else shape, ir.DataType(tensor.dtype))
 
 
 _STATISTICS = "its statistics are read, which no ONNX operator gives"

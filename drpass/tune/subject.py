@@ -119,7 +119,8 @@ def _layers(model: onnx.ModelProto) -> dict[NodeKey, Layer]:
     nodes = {node.name: node for node in model.graph.node}
     layers: dict[NodeKey, Layer] = {}
     twice: set[NodeKey] = set()
-    for candidate in find_candidates(working, infer_shapes(working)):
+    shapes = infer_shapes(working)
+    for candidate in find_candidates(working, shapes):
         if candidate.match is None:
             continue
         key = candidate.place.path, candidate.name
@@ -129,7 +130,7 @@ def _layers(model: onnx.ModelProto) -> dict[NodeKey, Layer]:
             twice.add(key)
         layers[key] = Layer(
             kernels=kernels,
-            against_exact=reason_against_exact(candidate.match),
+            against_exact=reason_against_exact(candidate.match, shapes),
             obstacle=_obstacle(candidate),
         )
     for key in twice:

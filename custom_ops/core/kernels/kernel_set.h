@@ -76,6 +76,7 @@ struct DenseBlock {
   int64_t patch_stride;
   const float* weights;     // panel 0; [depth][16]
   int64_t panel_stride;     // floats between panels
+  int64_t weight_row;       // floats between the weights of neighbouring k
   int64_t depth, panels;
   int64_t rows;
   float* acc;               // [rows][ld]
@@ -111,6 +112,19 @@ struct SparseBlock {
   float* acc;              // [pixels][ld]
   int64_t ld;
   bool first;  // start from zero instead of from acc
+};
+
+// Outputs of fully connected layers are packed in wide panels of this many: pieces of weights that are read on their own
+// are long enough for the memory.
+constexpr int64_t kWidePanel = 256;
+
+// acc[j] += values[i] * w[offsets[i] + j] for j < kWidePanel, i in order.
+struct WeightRowSums {
+  const float* w;
+  const float* values;
+  const int32_t* offsets;
+  int64_t count;
+  float* acc;  // [kWidePanel]
 };
 
 // The weights of some channels of some panels, row by row: target[tap][channel][row].
@@ -216,6 +230,7 @@ struct KernelSet {
   int64_t (*list_nonzeros)(const NonzeroWindow& window);  // how many there are
   bool (*copy_weight_rows)(const WeightRows& rows);       // are all of them finite
   void (*add_nonzeros)(const SparseBlock& block);
+  void (*add_weight_rows)(const WeightRowSums& sums);
   void (*build_table)(const TableBlock& block);
   void (*add_rows)(const RowSums& sums);
   void (*epilogue)(const Epilogue& epilogue);

@@ -13,6 +13,9 @@ static inline F load_bias(const Epilogue& e, int64_t first, int64_t lane) {
   return load(padded + lane);
 }
 
+// Weights are fetched so many steps ahead: they come from the last cache or from memory, once.
+constexpr int64_t kWeightsAhead = 48;
+
 // Bias, addend and activation of complete sums while they are in registers.
 template <int kPanels, int kRows>
 static inline void finish_rows(const Epilogue& e, const F (*sum)[kPanels * kPanelVectors], int64_t row, int64_t panel) {
@@ -51,8 +54,8 @@ static void dense_micro(const DenseBlock& b, int64_t row, int64_t panel) {
     F weights[kVectors];
     DRPASS_UNROLL for (int v = 0; v < kVectors; ++v)
       weights[v] = load(w + v / kPanelVectors * b.panel_stride + v % kPanelVectors * kLanes);
-    DRPASS_UNROLL for (int v = 0; v < kPanels; ++v) __builtin_prefetch(w + v * b.panel_stride + 48 * kPanel);
-    w += kPanel;
+    DRPASS_UNROLL for (int v = 0; v < kPanels; ++v) __builtin_prefetch(w + v * b.panel_stride + kWeightsAhead * b.weight_row);
+    w += b.weight_row;
     DRPASS_UNROLL for (int r = 0; r < kRows; ++r) {
       const F value = set(values[r * (kBlocked ? kPanel : 1)]);
       DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) sum[r][v] = mul_add(value, weights[v], sum[r][v]);

@@ -97,3 +97,28 @@ static void add_nonzeros(const SparseBlock& b) {
   static_assert(std::size(kOfPanels) == kSparsePanels, "one for every number of panels");
   kOfPanels[b.panels - 1](b);
 }
+
+// Pieces of weights that are fetched before they are needed: as many as memory has on its way.
+constexpr int64_t kPiecesAhead = 6;
+
+// kVectors of the wide panel from `column` on, with their sums in registers.
+template <int kVectors>
+static void add_weight_columns(const WeightRowSums& s, int64_t column) {
+  F sum[kVectors];
+  DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) sum[v] = load(s.acc + column + v * kLanes);
+  for (int64_t i = 0; i < s.count; ++i) {
+    if (i + kPiecesAhead < s.count) {
+      const float* ahead = s.w + s.offsets[i + kPiecesAhead] + column;
+      for (int64_t at = 0; at < kVectors * kLanes; at += kPanel) __builtin_prefetch(ahead + at);
+    }
+    const F value = set(s.values[i]);
+    const float* row = s.w + s.offsets[i] + column;
+    DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) sum[v] = mul_add(value, load(row + v * kLanes), sum[v]);
+  }
+  DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) store(s.acc + column + v * kLanes, sum[v]);
+}
+
+static void add_weight_rows(const WeightRowSums& s) {
+  constexpr int kVectors = kRegisters / 2;
+  for (int64_t column = 0; column < kWidePanel; column += kVectors * kLanes) add_weight_columns<kVectors>(s, column);
+}
