@@ -228,5 +228,31 @@ FAULTS = [
     Fault(
         "pool: a window past the image", "pool.cu", "min(start_y + v.rows.kernel, v.rows.in)", "start_y + v.rows.kernel"
     ),
+    Fault(
+        "depthwise: a tap past the image",
+        "depthwise.cu",
+        "static_cast<unsigned>(x) >= v.columns.in",
+        "x >= v.columns.in",
+    ),
+    Fault(
+        "depthwise: weights of the first block", "depthwise.cu", "static_cast<int64_t>(block) * v.rows", "0 * v.rows"
+    ),
+    Fault(
+        "depthwise: lanes without a channel",
+        "depthwise.cu",
+        "if (!v.y_planes) store_element",
+        "if (v.y_planes) store_element",
+    ),
+    Fault(
+        "depthwise: planes without an image",
+        "depthwise.cu",
+        "slab / v.blocks * v.channels + channel",
+        "int64_t{channel}",
+    ),
+    Fault(
+        "fully connected: rows past the last", "fully_connected.cu", "      if (first + r < v.rows) sums", "      sums"
+    ),
+    Fault("fully connected: outputs past the last", "fully_connected.cu", "  if (m >= v.outputs) return;", ""),
+    Fault("fully connected: one panel of weights", "fully_connected.cu", "(panel * v.inputs + k)", "k"),
     Fault("lrn: a window one channel short", "lrn.cu", "min(c + v.after,", "min(c + v.after - 1,"),
 ]

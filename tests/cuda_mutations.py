@@ -45,6 +45,8 @@ FIRST = {
     "dense.h": ["test_cuda_memo.py"],
     "dense.cu": ["test_cuda.py::test_exact_equals_onnxruntime"],
     "dense_product.h": ["test_cuda_tf32.py"],
+    "depthwise.cu": ["test_cuda.py::test_depthwise_equals_onnxruntime"],
+    "fully_connected.cu": ["test_cuda.py::test_fully_connected_equals_the_reference"],
     "element.h": ["test_cuda_half.py"],
     "engine.cu": ["test_cuda_half.py"],
     "launch.h": ["test_cuda_errors.py", "test_cuda_graph.py"],

@@ -17,6 +17,8 @@ from chain_nets import EXACT, Net
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from operator_models import Case, alike, block, forced_kernels, session
+from test_depthwise import LAYOUTS, cases, depthwise_model, in_planes
+from test_fully_connected import layer, rows
 from test_operator_kernels import convolutions, matrix_case, matrix_product, methods
 from test_operator_layout import _one_node, _run, blockable, pools
 
@@ -102,6 +104,30 @@ def test_pool_equals_onnxruntime(drawn: tuple[onnx.NodeProto, onnx.NodeProto, np
     if actual.ndim == 5:
         actual = unblock(actual, x.shape[1])
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+@settings(max_examples=25)
+@given(cases(), st.sampled_from(LAYOUTS), st.sampled_from(LAYOUTS), st.sampled_from(SEEDS))
+def test_depthwise_equals_onnxruntime(case: Case, x_layout: str, y_layout: str, seed: int) -> None:
+    expected = case.run(case.conv_model())[0]
+    x = block(case.x) if x_layout == "NCHW16c" else case.x
+    with forced_kernels("cuda"), cuda_device.schedule(seed):
+        actual = session(depthwise_model(case, x_layout, y_layout)).run(None, {"X": x})[0]
+    actual = in_planes(actual, case.weights.shape[0])
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=case.rounding())
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 10), st.integers(1, 60), st.sampled_from([1, 255, 256, 300, 520]), st.sampled_from(SEEDS))
+def test_fully_connected_equals_the_reference(count: int, inputs: int, outputs: int, seed: int) -> None:
+    rng = np.random.default_rng(seed + inputs)
+    x, weights = rows(rng, (count, inputs), 0.5), rng.normal(size=(inputs, outputs)).astype(np.float32)
+    made = layer(weights, rng.normal(size=outputs).astype(np.float32) if seed % 2 else None, activation="silu")
+    with forced_kernels("reference"):
+        expected = session(made).run(None, {"X": x})[0]
+    with forced_kernels("cuda"), cuda_device.schedule(seed):
+        actual = session(made).run(None, {"X": x})[0]
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5 * inputs**0.5)
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NCHW16c"])

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from operator_models import Case, alike, block, forced_kernels, session
 from test_cuda import SEEDS
+from test_depthwise import LAYOUTS, a_case, depthwise_model
+from test_fully_connected import layer
 from test_operator_kernels import convolutions, matrix_case, methods
 from test_operator_layout import _one_node, blockable, pools
 
@@ -142,6 +144,19 @@ def test_lrn_in_half_is_that_in_float_rounded_once(layout: str) -> None:
     node = helper.make_node("LRN", ["x"], ["y"], domain="ai.drpass", layout=layout, size=5, alpha=0.3, bias=1.5)
     x = x if layout == "NCHW" else block(x)
     assert_rounded_once(_one_node(node, x.ndim), {"x": x})
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_depthwise_in_half_is_that_in_float_rounded_once(layout: str) -> None:
+    case = rounded_case(a_case())
+    x = block(case.x) if layout == "NCHW16c" else case.x
+    assert_rounded_once(depthwise_model(case, layout, layout), {"X": x})
+
+
+def test_fully_connected_in_half_is_that_in_float_rounded_once() -> None:
+    rng = np.random.default_rng(0)
+    x, weights, bias = (rounded(rng.normal(size=shape).astype(np.float32)) for shape in ((5, 40), (40, 270), (270,)))
+    assert_rounded_once(layer(weights, bias), {"X": x})
 
 
 def test_chain_in_half_stays_on_the_device_and_near_the_chain_in_float() -> None:

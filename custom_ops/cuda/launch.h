@@ -19,6 +19,13 @@ inline void check(cudaError_t error, const char* what) {
   throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
 }
 
+// Kernels compute places in 32 bits where they can: registers are what they are short of.
+inline int narrow(int64_t value) {
+  if (value < 0 || value > std::numeric_limits<int32_t>::max())
+    throw std::invalid_argument("the tensors are too large");
+  return static_cast<int>(value);
+}
+
 // Grids have one dimension: kernels take their coordinates out of the block's number.
 template <typename... Arguments>
 void launch(const char* name, void (*kernel)(Arguments...), int64_t blocks, int threads, void* stream,

@@ -1,19 +1,13 @@
 #include "cuda/view.h"
 
-#include <limits>
 #include <stdexcept>
 
 #include "core/geometry.h"
 #include "core/tensors.h"
+#include "cuda/launch.h"
 
 namespace drpass::cuda {
 namespace {
-
-int narrow(int64_t value) {
-  if (value < 0 || value > std::numeric_limits<int32_t>::max())
-    throw std::invalid_argument("the tensors are too large");
-  return static_cast<int>(value);
-}
 
 AddendView make_addend_view(const Addend& addend) {
   AddendView view{};
