@@ -48,7 +48,8 @@ CONFIGURE = $(BIN)/cmake -S . -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/nin
 
 # Sanitizers must be in the process before Python is; with them libstdc++, so that they find its functions.
 PRELOAD = $(shell c++ -print-file-name=libasan.so) $(shell c++ -print-file-name=libstdc++.so.6)
-SANITIZED_TESTS := $(wildcard tests/test_operator_*.py) tests/test_memo.py tests/test_memo_windows.py tests/test_normalization.py tests/test_sparse.py tests/test_stages.py
+SANITIZED_TESTS := $(wildcard tests/test_operator_*.py) tests/test_memo.py tests/test_memo_windows.py tests/test_normalization.py tests/test_sparse.py tests/test_stages.py \
+  tests/test_depthwise.py tests/test_fully_connected.py tests/test_upsample.py
 
 .PHONY: demo test zoo test-gpu cuda-resources bench bench-gpu bench-scaling bench-stages bench-tuning sanitize build clean lint
 
@@ -93,7 +94,8 @@ zoo: build
 # The tests of CUDA on the GPU of this machine.
 test-gpu: build
 	nvidia-smi -L
-	$(BIN)/pytest -k "cuda or maximum or lrn or even_window" tests/test_operator_*.py tests/test_normalization.py tests/test_cuda*.py
+	$(BIN)/pytest -k "cuda or maximum or lrn or even_window or all_targets" tests/test_operator_*.py tests/test_normalization.py \
+	  tests/test_depthwise.py tests/test_fully_connected.py tests/test_upsample.py tests/test_cuda*.py
 
 # Registers and shared memory of all kernels for CUDA on all architectures against the table in docs/cuda.md.
 cuda-resources: build

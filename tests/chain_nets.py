@@ -15,7 +15,7 @@ from drpass.rewriting import ReuseParameters, RewriteResult, rewrite
 EXACT = ReuseParameters(method="exact")
 
 #: What `networks` draws a node from.
-_KINDS = ("conv", "conv", "conv", "pool", "global", "lrn", "map", "number", "join", "concat")
+_KINDS = ("conv", "conv", "conv", "pool", "global", "lrn", "map", "number", "join", "concat", "split", "resize")
 
 
 class Net:
@@ -124,6 +124,16 @@ def networks(draw: st.DrawFn) -> onnx.ModelProto:
         elif kind == "join":
             gates = [name for name, count, other in values if count == channels and other in (1, size)]
             net.node(draw(st.sampled_from(["Add", "Add", "Mul"])), [x, draw(st.sampled_from(gates))], y)
+        elif kind == "split" and channels % 2 == 0:
+            net.nodes.append(helper.make_node("Split", [x], [y, f"{y}b"], name=y, axis=1))
+            channels //= 2
+            values.append((f"{y}b", channels, size))
+        elif kind == "resize" and size < 24:
+            net.constants.append(numpy_helper.from_array(np.float32([1, 1, 2, 2]), f"{y}_scales"))
+            nearest = draw(st.sampled_from(["floor", "ceil"]))
+            place = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": nearest}
+            net.node("Resize", [x, "", f"{y}_scales"], y, **place)
+            size *= 2
         elif kind == "concat":
             net.node("Concat", [x, draw(st.sampled_from(alike))], y, axis=1)
             channels *= 2

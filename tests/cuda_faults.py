@@ -254,5 +254,9 @@ FAULTS = [
     ),
     Fault("fully connected: outputs past the last", "fully_connected.cu", "  if (m >= v.outputs) return;", ""),
     Fault("fully connected: one panel of weights", "fully_connected.cu", "(panel * v.inputs + k)", "k"),
+    Fault(
+        "upsample: the same row always", "upsample.cu", "row / v.row_scale * v.columns", "row % v.row_scale * v.columns"
+    ),
+    Fault("upsample: elements past the last", "upsample.cu", "  if (element >= v.elements) return;", ""),
     Fault("lrn: a window one channel short", "lrn.cu", "min(c + v.after,", "min(c + v.after - 1,"),
 ]

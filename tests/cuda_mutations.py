@@ -59,6 +59,7 @@ FIRST = {
         "test_cuda_tf32.py",
     ],
     "tensor_cores.h": ["test_cuda_tf32.py"],
+    "upsample.cu": ["test_cuda.py::test_upsample_repeats_pixels"],
     "units.cu": ["test_cuda.py::test_methods_agree_with_the_reference"],
 }
 

@@ -194,7 +194,7 @@ def block(x: np.ndarray) -> np.ndarray:
     channels = x.shape[1]
     padded = np.zeros((x.shape[0], -(-channels // 16) * 16, *x.shape[2:]), np.float32)
     padded[:, :channels] = x
-    split = padded.reshape(x.shape[0], -1, 16, *x.shape[2:])
+    split = padded.reshape(x.shape[0], -(-channels // 16), 16, *x.shape[2:])
     return np.ascontiguousarray(np.moveaxis(split, 2, -1))
 
 

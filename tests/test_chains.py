@@ -47,6 +47,49 @@ def test_concat_and_elementwise_operators_work_on_blocks_as_they_are() -> None:
     assert blocked(check(net.model("i"))) == set("abcdefgh")
 
 
+@pytest.mark.parametrize(
+    ("opset", "given", "axis"),
+    [(12, False, 1), (12, True, -3), (17, False, 1), (17, True, -3), (18, False, 1), (18, True, 1)],
+)
+def test_split_into_equal_parts_works_on_blocks(opset: int, given: bool, axis: int) -> None:
+    net = Net()
+    net.conv("x", "a", 8, 64)
+    attributes: dict[str, Any] = {"axis": axis}
+    inputs = ["a"]
+    if given and opset >= 13:
+        net.constants.append(numpy_helper.from_array(np.array([32, 32], np.int64), "sizes"))
+        inputs.append("sizes")
+    elif given:
+        attributes["split"] = [32, 32]
+    elif opset >= 18:
+        attributes["num_outputs"] = 2
+    net.nodes.append(helper.make_node("Split", inputs, ["b", "c"], name="split", **attributes))
+    net.conv("c", "d", 32, 32)
+    net.node("Concat", ["b", "d"], "e", axis=1)
+    net.conv("e", "f", 64, 16)
+    assert blocked(check(net.model("f", opset=opset))) == set("abcde")
+
+
+@pytest.mark.parametrize(("channels", "sizes"), [(48, [32, 16]), (48, [24, 24])])
+def test_split_into_other_parts_ends_the_chain(channels: int, sizes: list[int]) -> None:
+    net = Net()
+    net.conv("x", "a", 8, channels)
+    net.constants.append(numpy_helper.from_array(np.array(sizes, np.int64), "sizes"))
+    net.nodes.append(helper.make_node("Split", ["a", "sizes"], ["b", "c"], name="split", axis=1))
+    net.conv("b", "d", sizes[0], 16)
+    net.conv("c", "e", sizes[1], 16)
+    assert not blocked(check(net.model("d", "e"))) & set("abc")
+
+
+def test_split_one_part_of_which_stays_in_planes_ends_the_chain() -> None:
+    net = Net()
+    net.conv("x", "a", 8, 64)
+    net.nodes.append(helper.make_node("Split", ["a"], ["b", "c"], name="split", axis=1))
+    net.conv("b", "d", 32, 16)
+    net.node("Softmax", ["c"], "e", axis=1)
+    assert not blocked(check(net.model("d", "e"))) & set("abc")
+
+
 def test_concat_of_parts_of_blocks_is_kept_in_planes() -> None:
     net = Net()
     net.conv("x", "a", 8, 24)

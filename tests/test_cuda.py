@@ -16,11 +16,13 @@ import pytest
 from chain_nets import EXACT, Net
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models_for_tests import random_array
 from operator_models import Case, alike, block, forced_kernels, session
 from test_depthwise import LAYOUTS, cases, depthwise_model, in_planes
 from test_fully_connected import layer, rows
 from test_operator_kernels import convolutions, matrix_case, matrix_product, methods
 from test_operator_layout import _one_node, _run, blockable, pools
+from test_upsample import upsample_model
 
 from drpass import runtime
 from drpass.inference import infer
@@ -115,6 +117,15 @@ def test_depthwise_equals_onnxruntime(case: Case, x_layout: str, y_layout: str, 
         actual = session(depthwise_model(case, x_layout, y_layout)).run(None, {"X": x})[0]
     actual = in_planes(actual, case.weights.shape[0])
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=case.rounding())
+
+
+@pytest.mark.parametrize("scales", [[1, 1], [2, 2], [1, 3], [4, 1]], ids=str)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_upsample_repeats_pixels(scales: list[int], seed: int) -> None:
+    x = block(random_array(2, 23, 7, 5))
+    with forced_kernels("cuda"), cuda_device.schedule(seed):
+        actual = session(upsample_model(scales)).run(None, {"X": x})[0]
+    np.testing.assert_array_equal(actual, x.repeat(scales[0], axis=2).repeat(scales[1], axis=3))
 
 
 @settings(max_examples=15)

@@ -16,6 +16,7 @@ import pytest
 from chain_nets import EXACT, Net
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models_for_tests import random_array
 from onnx import TensorProto, helper, numpy_helper
 from operator_models import Case, alike, block, forced_kernels, session
 from test_cuda import SEEDS
@@ -23,6 +24,7 @@ from test_depthwise import LAYOUTS, a_case, depthwise_model
 from test_fully_connected import layer
 from test_operator_kernels import convolutions, matrix_case, methods
 from test_operator_layout import _one_node, blockable, pools
+from test_upsample import upsample_model
 
 from drpass.rewriting import rewrite
 
@@ -157,6 +159,10 @@ def test_fully_connected_in_half_is_that_in_float_rounded_once() -> None:
     rng = np.random.default_rng(0)
     x, weights, bias = (rounded(rng.normal(size=shape).astype(np.float32)) for shape in ((5, 40), (40, 270), (270,)))
     assert_rounded_once(layer(weights, bias), {"X": x})
+
+
+def test_upsample_in_half_is_that_in_float_rounded_once() -> None:
+    assert_rounded_once(upsample_model([2, 3]), {"X": rounded(block(random_array(2, 23, 7, 5)))})
 
 
 def test_chain_in_half_stays_on_the_device_and_near_the_chain_in_float() -> None:

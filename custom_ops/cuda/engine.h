@@ -10,6 +10,7 @@
 #include "core/lrn.h"
 #include "core/pool.h"
 #include "core/tensors.h"
+#include "core/upsample.h"
 #include "cuda/device.h"
 
 namespace drpass::cuda {
@@ -27,6 +28,9 @@ void compute(const Parameters& parameters, const Geometry& geometry, const Tenso
 
 // Tensors of float, or of float16 with `half`.
 void pool(const PoolParameters& parameters, const PoolGeometry& geometry, bool half, const void* x, void* y, Device device);
+
+void upsample(const UpsampleParameters& parameters, const UpsampleGeometry& geometry, bool half, const void* x, void* y,
+              Device device);
 
 // Tensors as for pool(); w and bias as in core/depthwise.h.
 void depthwise(const Parameters& parameters, const DepthwiseGeometry& geometry, bool half, const void* x, const void* w,

@@ -307,6 +307,25 @@ FullyConnectedParameters read_fully_connected_shape_parameters(OrtShapeInferCont
   return read_fully_connected(Reader<InferenceSource>(source));
 }
 
+template <typename Source>
+static UpsampleParameters read_upsample(const Reader<Source>& reader) {
+  const std::vector<int64_t> scales = reader.template get<std::vector<int64_t>>("scales", {});
+  if (scales.size() != 2) fail("scales needs 2 values, not " + std::to_string(scales.size()));
+  for (int64_t scale : scales)
+    if (scale < 1 || scale > 1024) fail("scales must be in [1, 1024], not " + format(scale));
+  return {scales[0], scales[1]};
+}
+
+UpsampleParameters read_upsample_parameters(const OrtKernelInfo* info) {
+  const KernelSource source(info);
+  return read_upsample(Reader<KernelSource>(source));
+}
+
+UpsampleParameters read_upsample_shape_parameters(OrtShapeInferContext* context) {
+  const InferenceSource source(context);
+  return read_upsample(Reader<InferenceSource>(source));
+}
+
 PoolParameters read_pool_parameters(const OrtKernelInfo* info) {
   const KernelSource source(info);
   return read_pool(Reader<KernelSource>(source));

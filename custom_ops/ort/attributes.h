@@ -5,6 +5,7 @@
 #include "core/lrn.h"
 #include "core/parameters.h"
 #include "core/pool.h"
+#include "core/upsample.h"
 #include "ort/api.h"
 
 namespace drpass {
@@ -18,11 +19,13 @@ PoolParameters read_pool_parameters(const OrtKernelInfo* info);
 // Of DepthwiseConv: the window, the activation, and C as output_channels.
 Parameters read_depthwise_parameters(const OrtKernelInfo* info);
 FullyConnectedParameters read_fully_connected_parameters(const OrtKernelInfo* info);
+UpsampleParameters read_upsample_parameters(const OrtKernelInfo* info);
 
 // The parameters that decide about shapes, during shape inference; the same checks.
 Parameters read_shape_parameters(OrtShapeInferContext* context);
 PoolParameters read_pool_shape_parameters(OrtShapeInferContext* context);
 Parameters read_depthwise_shape_parameters(OrtShapeInferContext* context);
 FullyConnectedParameters read_fully_connected_shape_parameters(OrtShapeInferContext* context);
+UpsampleParameters read_upsample_shape_parameters(OrtShapeInferContext* context);
 
 }  // namespace drpass

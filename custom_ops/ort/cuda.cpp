@@ -55,6 +55,10 @@ void Lrn::launch(const Parameters& parameters, const Call& call, cuda::Device de
                                      device);
 }
 
+void Upsample::launch(const Parameters& parameters, const Call& call, cuda::Device device) {
+  cuda::upsample(parameters, call.geometry, call.half, call.x, call.y, device);
+}
+
 void Pool::launch(const Parameters& parameters, const Call& call, cuda::Device device) {
   cuda::pool(parameters, call.geometry, call.half, call.x, call.y, device);
 }

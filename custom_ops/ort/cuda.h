@@ -9,6 +9,7 @@
 #include "ort/fully_connected.h"
 #include "ort/lrn.h"
 #include "ort/pool.h"
+#include "ort/upsample.h"
 
 namespace drpass {
 
@@ -85,5 +86,7 @@ template <ONNXTensorElementDataType kElement>
 using CudaLrnOp = OneTensorOp<Lrn, OneTensorCudaKernel<Lrn>, kElement>;
 template <ONNXTensorElementDataType kElement>
 using CudaPoolOp = OneTensorOp<Pool, OneTensorCudaKernel<Pool>, kElement>;
+template <ONNXTensorElementDataType kElement>
+using CudaUpsampleOp = OneTensorOp<Upsample, OneTensorCudaKernel<Upsample>, kElement>;
 
 }  // namespace drpass

@@ -10,6 +10,7 @@
 #include "ort/fully_connected.h"
 #include "ort/lrn.h"
 #include "ort/pool.h"
+#include "ort/upsample.h"
 
 namespace drpass {
 
@@ -27,5 +28,6 @@ using HalfDepthwiseOp = OneTensorOp<Depthwise, NoKernel, ONNX_TENSOR_ELEMENT_DAT
 using HalfFullyConnectedOp = OneTensorOp<FullyConnectedLayer, NoKernel, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16>;
 using HalfLrnOp = OneTensorOp<Lrn, NoKernel, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16>;
 using HalfPoolOp = OneTensorOp<Pool, NoKernel, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16>;
+using HalfUpsampleOp = OneTensorOp<Upsample, NoKernel, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16>;
 
 }  // namespace drpass

@@ -8,6 +8,7 @@
 #include "ort/half.h"
 #include "ort/lrn.h"
 #include "ort/pool.h"
+#include "ort/upsample.h"
 #ifdef DRPASS_CUDA
 #include "ort/cuda.h"
 #endif
@@ -27,11 +28,13 @@ static void add_cuda_operators(Ort::CustomOpDomain& domain) {
   static const drpass::CudaFullyConnectedOp<kElement> fully_connected;
   static const drpass::CudaLrnOp<kElement> lrn;
   static const drpass::CudaPoolOp<kElement> pool;
+  static const drpass::CudaUpsampleOp<kElement> upsample;
   domain.Add(&deep_reuse_gemm);
   domain.Add(&depthwise);
   domain.Add(&fully_connected);
   domain.Add(&lrn);
   domain.Add(&pool);
+  domain.Add(&upsample);
 }
 #endif
 
@@ -48,11 +51,13 @@ DRPASS_EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* optio
     static const drpass::FullyConnectedOp fully_connected;
     static const drpass::LrnOp lrn;
     static const drpass::PoolOp pool;
+    static const drpass::UpsampleOp upsample;
     static const drpass::HalfDeepReuseGemmOp half_deep_reuse_gemm;
     static const drpass::HalfDepthwiseOp half_depthwise;
     static const drpass::HalfFullyConnectedOp half_fully_connected;
     static const drpass::HalfLrnOp half_lrn;
     static const drpass::HalfPoolOp half_pool;
+    static const drpass::HalfUpsampleOp half_upsample;
     static Ort::CustomOpDomain domain = [] {
       Ort::CustomOpDomain made("ai.drpass");
       made.Add(&deep_reuse_gemm);
@@ -60,11 +65,13 @@ DRPASS_EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* optio
       made.Add(&fully_connected);
       made.Add(&lrn);
       made.Add(&pool);
+      made.Add(&upsample);
       made.Add(&half_deep_reuse_gemm);
       made.Add(&half_depthwise);
       made.Add(&half_fully_connected);
       made.Add(&half_lrn);
       made.Add(&half_pool);
+      made.Add(&half_upsample);
 #ifdef DRPASS_CUDA
       add_cuda_operators<ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT>(made);
       add_cuda_operators<ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16>(made);

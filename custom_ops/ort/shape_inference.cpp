@@ -151,6 +151,17 @@ OrtStatus* infer_fully_connected_shape(OrtShapeInferContext* context) {
   });
 }
 
+OrtStatus* infer_upsample_shape(OrtShapeInferContext* context) {
+  return guarded("Upsample", [context] {
+    const UpsampleParameters p = read_upsample_shape_parameters(context);
+    auto [x, type] = input_of(context, 0);
+    if (x.size() != 5) return;  // not known
+    const int64_t scales[] = {p.rows, p.columns};
+    for (size_t axis : {2, 3}) x[axis] = {x[axis].size < 0 ? -1 : x[axis].size * scales[axis - 2], ""};
+    set_output_shape(context, 0, x, type);
+  });
+}
+
 OrtStatus* infer_same_shape(OrtShapeInferContext* context) {
   return guarded("LRN", [context] {
     const auto [x, type] = input_of(context, 0);

@@ -11,6 +11,7 @@ OrtStatus* infer_output_shapes(OrtShapeInferContext* context);
 OrtStatus* infer_pool_shape(OrtShapeInferContext* context);
 OrtStatus* infer_depthwise_shape(OrtShapeInferContext* context);
 OrtStatus* infer_fully_connected_shape(OrtShapeInferContext* context);
+OrtStatus* infer_upsample_shape(OrtShapeInferContext* context);
 
 // For operators whose output has the shape of their input.
 OrtStatus* infer_same_shape(OrtShapeInferContext* context);

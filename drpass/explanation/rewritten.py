@@ -1,4 +1,4 @@
-"""Explains the nodes of the library: DeepReuseGemm, DepthwiseConv, FullyConnected, LRN and Pool."""
+"""Explains the nodes of the library: DeepReuseGemm, DepthwiseConv, FullyConnected, LRN, Pool and Upsample."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from drpass.operator.spec import (
     LRN,
     MEMO_WINDOWS,
     OP_TYPE,
+    UPSAMPLE,
     A,
     B,
     ReuseParameters,
@@ -74,6 +75,9 @@ def _other_facts(node: ir.Node) -> Iterator[str]:
         yield f"{_KERNELS[node.op_type]}, to rounding."
         attributes = {name: found.value for name, found in node.attributes.items() if not found.is_ref()}
         yield from words.describe_surroundings(attributes, input_of(node, B) is not None, False)
+    elif node.op_type == UPSAMPLE:
+        yield "Repeats pixels, by the library's own kernel: the result is that of ONNX Resize to the nearest neighbour."
+        yield from words.describe_layout("NCHW16c", "NCHW16c")
     else:
         mode = attribute(node, "mode", "max")
         yield f"A pool ({mode}) by the library's own kernel: the result is that of ONNX, to rounding."
@@ -117,4 +121,4 @@ def _other_changes(node: ir.Node) -> Iterator[str]:
     if node.op_type in (*_KERNELS, LRN):
         yield f"Rewrite the original again with `--exclude {quoted(node)}`: keeps the original's node."
     else:
-        yield "Rewrite the original again with `--no-chains`: keeps all pools."
+        yield "Rewrite the original again with `--no-chains`: keeps all pools and resizings."

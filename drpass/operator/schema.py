@@ -18,6 +18,7 @@ from drpass.operator.shapes import (
     infer_depthwise,
     infer_fully_connected,
     infer_pool,
+    infer_upsample,
 )
 from drpass.operator.spec import (
     ACTIVATIONS,
@@ -34,6 +35,7 @@ from drpass.operator.spec import (
     POOL_MODES,
     SCOPES,
     TABLE_TYPES,
+    UPSAMPLE,
     VERSION,
     W,
 )
@@ -57,6 +59,7 @@ def register() -> None:
         (POOL, _pool_schema, _infer_pool),
         (DEPTHWISE, _depthwise_schema, _infer_depthwise),
         (FULLY_CONNECTED, _fully_connected_schema, _infer_fully_connected),
+        (UPSAMPLE, _upsample_schema, _infer_upsample),
     )
     for name, make, infer_types in schemas:
         if not defs.has(name, VERSION, DOMAIN):
@@ -140,6 +143,15 @@ def _depthwise_schema() -> defs.OpSchema:
     )
 
 
+def _upsample_schema() -> defs.OpSchema:
+    return _one_tensor_schema(
+        UPSAMPLE,
+        "Repeats the rows and pixels of a tensor in NCHW16c, as a Resize to the nearest neighbour does.",
+        ("[N, ceil(C / 16), H, W, 16]", "[N, ceil(C / 16), H · scales[0], W · scales[1], 16]"),
+        _OpSchema.Attribute("scales", _AttrType.INTS, "how often a row and a pixel are repeated", required=True),
+    )
+
+
 def _fully_connected_schema() -> defs.OpSchema:
     parameter = _OpSchema.FormalParameter
     return _one_tensor_schema(
@@ -207,6 +219,14 @@ def _infer_fully_connected(context: onnx.shape_inference.InferenceContext) -> No
         output = infer_fully_connected(attributes, *(_input_shape(context, index) for index in range(3)))
     except ShapeError as error:
         raise onnx.shape_inference.InferenceError(f"{FULLY_CONNECTED} {context.get_display_name()}: {error}") from error
+    _set_type_of_inputs(context, output)
+
+
+def _infer_upsample(context: onnx.shape_inference.InferenceContext) -> None:
+    try:
+        output = infer_upsample(_attributes_of(context, UPSAMPLE), _input_shape(context, 0))
+    except ShapeError as error:
+        raise onnx.shape_inference.InferenceError(f"{UPSAMPLE} {context.get_display_name()}: {error}") from error
     _set_type_of_inputs(context, output)
 
 

@@ -127,6 +127,21 @@ def infer_depthwise(attributes: Mapping[str, Any], x: Shape | None, w: Shape | N
     return blocked(output) if output and _text(attributes.get("y_layout", "")) == BLOCKED else output
 
 
+def infer_upsample(attributes: Mapping[str, Any], x: Shape | None) -> Shape | None:
+    """The shape of the output of an Upsample; None where nothing is known. Raises ShapeError as `infer` does."""
+    scales = list(attributes.get("scales") or ())
+    if len(scales) != 2:
+        raise ShapeError(f"scales needs 2 values, not {len(scales)}")
+    if wrong := [scale for scale in scales if not 1 <= scale <= 1024]:
+        raise ShapeError(f"scales must be in [1, 1024], not {wrong[0]}")
+    if x is None:
+        return None
+    if len(x) != 5 or not _compatible(x[4], PANEL):
+        raise ShapeError(f"X has shape {_show(x)}, but Upsample needs [N, blocks, H, W, 16]")
+    sizes = [dim * scale if isinstance(dim, int) else None for dim, scale in zip(x[2:4], scales, strict=True)]
+    return [*x[:2], *sizes, PANEL]
+
+
 def infer_fully_connected(
     attributes: Mapping[str, Any], x: Shape | None, w: Shape | None, b: Shape | None
 ) -> Shape | None:

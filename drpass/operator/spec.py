@@ -15,6 +15,7 @@ LRN = "LRN"
 POOL = "Pool"
 DEPTHWISE = "DepthwiseConv"
 FULLY_CONNECTED = "FullyConnected"
+UPSAMPLE = "Upsample"
 #: Positions of the inputs of DeepReuseGemm.
 X, W, B, A = range(4)
 

@@ -6,7 +6,8 @@ only those change the layout: so no chain costs a conversion. Only the main grap
 
 1. DeepReuseGemm with two spatial axes: X and Y each as they like; the addend as Y, and of exactly its shape.
 2. A pool (`drpass.rules.pool`) becomes the library's own where X is in blocks; Y as it likes, but for the rank.
-3. LRN, and what works on blocks as it is (`drpass.rules.blockwise`): X and Y alike.
+3. A Resize that repeats pixels (`drpass.rules.resize`) becomes the library's own; LRN; what works on blocks as it is
+   (`drpass.rules.blockwise`): X and Y alike.
 4. Graph outputs, and what another graph or any other operator reads: never.
 """
 
@@ -19,14 +20,17 @@ import onnx_ir as ir
 
 from drpass.operator.packing import PANEL
 from drpass.operator.shapes import blocked
-from drpass.operator.spec import BLOCKED, DOMAIN, LAYOUTS, LRN, OP_TYPE, POOL, A, W, X
+from drpass.operator.spec import BLOCKED, DOMAIN, LAYOUTS, LRN, OP_TYPE, POOL, UPSAMPLE, A, W, X
 from drpass.passes import depthwise
 from drpass.passes.places import Names, Place, drop_unused, label, places
 from drpass.passes.plan import Verdict
 from drpass.passes.replace import substitute
-from drpass.rules import blockwise, pool
+from drpass.rules import blockwise, pool, resize
 from drpass.rules.absorbing import same_shape
 from drpass.rules.anchor import Kept, attribute, input_of
+
+#: From this opset on Split needs to be told how many equal parts there are.
+_NUM_OUTPUTS = 18
 
 #: With fewer channels more than half of every block would be empty.
 MIN_CHANNELS = PANEL // 2
@@ -38,7 +42,7 @@ class Chained:
 
     #: (layout of X, layout of Y) of every node of the library that has a value in blocks.
     layouts: dict[ir.Node, tuple[str, str]] = field(default_factory=dict)
-    #: For the pools that became the library's own.
+    #: For the pools and resizings that became the library's own.
     verdicts: list[Verdict] = field(default_factory=list)
     #: The number of values in blocks.
     values: int = 0
@@ -67,9 +71,8 @@ def _agree(place: Place) -> dict[ir.Value, int]:
     """The values in blocks, with their numbers of channels."""
     channels: dict[ir.Value, int] = {}
     for node in place.graph:
-        count = _writes(node, place.opset, channels)
-        if count and _is_inside(node.outputs[0], place.graph):
-            channels[node.outputs[0]] = count
+        counts = _writes(node, place.opset, channels)
+        channels |= {value: count for value, count in zip(node.outputs, counts) if _is_inside(value, place.graph)}
     before = -1
     while before != len(channels):
         before = len(channels)
@@ -79,22 +82,26 @@ def _agree(place: Place) -> dict[ir.Value, int]:
     return channels
 
 
-def _writes(node: ir.Node, opset: int, channels: dict[ir.Value, int]) -> int | None:
-    """The number of channels that the node can write in blocks; None if it can't."""
+def _writes(node: ir.Node, opset: int, channels: dict[ir.Value, int]) -> list[int]:
+    """The numbers of channels of the outputs that the node can write in blocks; empty if it can't."""
     x = input_of(node, X)
+    known = channels.get(x) if x is not None else None
     try:
         if _is_convolution(node):
             count: int = attribute(node, "output_channels", 0)
-            return count if count >= MIN_CHANNELS and _fills_blocks(node, count) else None
+            return [count] if count >= MIN_CHANNELS and _fills_blocks(node, count) else []
         if _is_own_lrn(node):
             # Lanes without a channel stay 0 / bias^beta.
-            known = channels.get(x) if x is not None else None
-            return known if known and (known % PANEL == 0 or attribute(node, "bias", 1.0) > 0) else None
+            return [known] if known and (known % PANEL == 0 or attribute(node, "bias", 1.0) > 0) else []
         if pool.is_pool(node):
-            return None if pool.drops_axes(node) else _pools(node, channels)
+            pooled = None if pool.drops_axes(node) else _pools(node, channels)
+            return [pooled] if pooled else []
+        if resize.is_resize(node):
+            resize.match(node, opset)
+            return [known] if known else []
         return blockwise.match(node, opset, channels)
     except Kept:
-        return None
+        return []
 
 
 def _pools(node: ir.Node, channels: dict[ir.Value, int]) -> int | None:
@@ -109,16 +116,16 @@ def _pools(node: ir.Node, channels: dict[ir.Value, int]) -> int | None:
 
 def _refused(node: ir.Node, opset: int, channels: dict[ir.Value, int]) -> list[ir.Value]:
     """Those of the node's values in blocks that it can't have so."""
-    inputs, output = _blocks(node.inputs, channels), _blocks(node.outputs[:1], channels)
-    if not inputs and not output:
+    inputs, outputs = _blocks(node.inputs, channels), _blocks(node.outputs, channels)
+    if not inputs and not outputs:
         return []
     if _is_convolution(node):
         return _refused_by_convolution(node, channels)
     if pool.is_pool(node) and _pools(node, channels):
         return []  # Case 2
-    if output and _writes(node, opset, channels):
+    if len(outputs) == len(node.outputs) and _writes(node, opset, channels):
         return []  # Case 3
-    return inputs + output
+    return inputs + outputs
 
 
 def _refused_by_convolution(node: ir.Node, channels: dict[ir.Value, int]) -> list[ir.Value]:
@@ -147,9 +154,37 @@ def _settle(
         layouts = (BLOCKED, _layout(y, channels))
         result.verdicts.append(Verdict(label(node), node.op_type, place.path, True, None, "", layouts=layouts))
         return _replace_pool(node, place, names, channels)
-    elif node.op_type == "Concat":
+    elif node.op_type in ("Concat", "Split"):
         node.attributes.add(ir.AttrInt64("axis", 1))  # -3 is another axis now
+        if node.op_type == "Split":
+            _split_equally(node, place, names[0])
+    elif resize.is_resize(node):
+        result.verdicts.append(
+            Verdict(label(node), node.op_type, place.path, True, None, "", layouts=(BLOCKED, BLOCKED))
+        )
+        return _replace_resize(node, place, names[0], channels)
     return node
+
+
+def _split_equally(node: ir.Node, place: Place, names: Names) -> None:
+    """Sizes of the parts would count channels; that they are equal is said without."""
+    node.attributes.pop("split", None)
+    sizes = {value for value in node.inputs[1:] if value is not None}
+    node.resize_inputs(1)
+    drop_unused(sizes, names)
+    if place.opset >= _NUM_OUTPUTS:
+        node.attributes.add(ir.AttrInt64("num_outputs", len(node.outputs)))
+
+
+def _replace_resize(node: ir.Node, place: Place, names: Names, channels: dict[ir.Value, int]) -> ir.Node:
+    x, y = node.inputs[X], node.outputs[0]
+    new = ir.node(UPSAMPLE, [x], {"scales": resize.match(node, place.opset)}, domain=DOMAIN, name=node.name)
+    others = {value for value in node.inputs[1:] if value is not None}
+    count = channels.pop(y)
+    substitute(place, [node], node, new)
+    drop_unused(others, names)
+    channels[new.outputs[0]] = count
+    return new
 
 
 def _replace_pool(node: ir.Node, place: Place, names: tuple[Names, Names], channels: dict[ir.Value, int]) -> ir.Node:
@@ -188,7 +223,7 @@ def _is_inside(value: ir.Value, graph: ir.Graph) -> bool:
 
 
 def _blocks_of(node: ir.Node, channels: dict[ir.Value, int]) -> list[ir.Value]:
-    return _blocks((*node.inputs, *node.outputs[:1]), channels)
+    return _blocks((*node.inputs, *node.outputs), channels)
 
 
 def _blocks(values: Iterable[ir.Value | None], channels: dict[ir.Value, int]) -> list[ir.Value]:
@@ -202,7 +237,7 @@ def _layout(value: ir.Value | None, channels: dict[ir.Value, int]) -> str:
 def _has_blocks(node: ir.Node) -> bool:
     if node.domain != DOMAIN:
         return False
-    return node.op_type == POOL or any(
+    return node.op_type in (POOL, UPSAMPLE) or any(
         node.attributes[name].value == BLOCKED for name in ("x_layout", "y_layout", "layout") if name in node.attributes
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from drpass.operator.spec import BLOCKED, DEPTHWISE, DOMAIN, FULLY_CONNECTED, LAYOUTS, LRN, POOL, A, X
+from drpass.operator.spec import BLOCKED, DEPTHWISE, DOMAIN, FULLY_CONNECTED, LAYOUTS, LRN, POOL, UPSAMPLE, A, X
 from drpass.passes.places import Place
 from drpass.rules import blockwise
 from drpass.rules.anchor import attribute, input_of, require
@@ -23,10 +23,14 @@ def find_blocks(node: ir.Node, place: Place, channels: Channels) -> None:
 
     Raises Kept where the node and what it reads contradict each other.
     """
-    count = _own(node, channels) if node.domain == DOMAIN else _foreign(node, place.opset, channels)
-    if count:
-        require(not node.outputs[0].is_graph_output(), "it writes a graph output in NCHW16c")
-        channels[node.outputs[0]] = count
+    if node.domain == DOMAIN:
+        count = _own(node, channels)
+        counts = [count] if count else []
+    else:
+        counts = _foreign(node, place.opset, channels)
+    for value, count in zip(node.outputs, counts):
+        require(not value.is_graph_output(), "it writes a graph output in NCHW16c")
+        channels[value] = count
 
 
 def unblock(channels: Channels) -> None:
@@ -40,8 +44,8 @@ def unblock(channels: Channels) -> None:
 def _own(node: ir.Node, channels: Channels) -> int | None:
     """Case 1."""
     x, addend = input_of(node, X), input_of(node, A)
-    if node.op_type == LRN:
-        _expect(x, _layout(node, "layout"), channels)
+    if node.op_type in (LRN, UPSAMPLE):
+        _expect(x, BLOCKED if node.op_type == UPSAMPLE else _layout(node, "layout"), channels)
         return channels.get(x) if x is not None else None
     if node.op_type == FULLY_CONNECTED:
         _expect(x, LAYOUTS[0], channels)
@@ -74,11 +78,11 @@ def _expect(value: ir.Value | None, layout: str, channels: Channels) -> None:
     require(found == layout, f"it reads '{name}' as {layout}, but that is {found}")
 
 
-def _foreign(node: ir.Node, opset: int, channels: Channels) -> int | None:
+def _foreign(node: ir.Node, opset: int, channels: Channels) -> list[int]:
     """Cases 2 and 3."""
     read = [value for value in node.inputs if value is not None and value in channels]
     if not read:
-        return None
-    if node.op_type == "Concat":
+        return []
+    if node.op_type in ("Concat", "Split"):
         require(attribute(node, "axis", 0) == 1, "it does not join channels, but reads NCHW16c")
     return blockwise.match(node, opset, channels)

@@ -6,6 +6,7 @@
 4. The activation: Relu, LeakyRelu, Clip, HardSigmoid or Sigmoid; the last two times their input where it is a gate.
 5. DepthwiseConv: Conv, and the activation. FullyConnected: as 2, and the activation.
 6. LRN: LRN. Pool: MaxPool, AveragePool, GlobalMaxPool or GlobalAveragePool, also where it was a ReduceMean.
+   Upsample: Resize.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from drpass.operator.packing import (
     unpack_fully_connected,
     unpack_weights,
 )
-from drpass.operator.spec import ACTIVATIONS, DEPTHWISE, FULLY_CONNECTED, LRN, OP_TYPE, POOL, A, B, W, X
+from drpass.operator.spec import ACTIVATIONS, DEPTHWISE, FULLY_CONNECTED, LRN, OP_TYPE, POOL, UPSAMPLE, A, B, W, X
 from drpass.passes.places import Names, Place, add_constant
 from drpass.rules.anchor import (
     FIRST_NUMPY_OPSET,
@@ -70,6 +71,8 @@ class Workshop:
             return [_lrn(node)]
         if node.op_type == POOL:
             return [_pool(node)]
+        if node.op_type == UPSAMPLE:
+            return [self._resize(node, place)]
         if node.op_type == DEPTHWISE:
             return self._depthwise(node, place)
         if node.op_type == FULLY_CONNECTED:
@@ -102,6 +105,12 @@ class Workshop:
         nodes += self._activation(node, place, nodes[-1].outputs[0])
         self._name(nodes, node)
         return nodes
+
+    def _resize(self, node: ir.Node, place: Place) -> ir.Node:
+        scales = np.array([1, 1, *attribute(node, "scales", ())], np.float32)
+        attributes = {"coordinate_transformation_mode": "asymmetric", "mode": "nearest", "nearest_mode": "floor"}
+        inputs = [_x(node), None, self._constant(place, node, "scales", scales)]
+        return ir.node("Resize", inputs, attributes, name=node.name)
 
     def _fully_connected(self, node: ir.Node, place: Place, rank: int | None) -> list[ir.Node]:
         outputs, bias = attribute(node, "output_channels", 0), input_of(node, B)

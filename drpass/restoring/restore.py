@@ -122,8 +122,8 @@ def _restore(model: ir.Model, name: str) -> tuple[list[Restored], int]:
             if node.domain == DOMAIN:
                 shape = shape_of(input_of(node, X), shapes)
                 work.append((place, node, None if shape is None else len(shape)))
-    unblock(channels)
     workshop, done = Workshop(Names(model), Names(model, nodes=True)), []
+    unblock(channels)
     for place, node, rank in work:
         with _Refusal(name, place, node):
             operators = workshop.operators(node, place, rank)
