@@ -15,7 +15,7 @@ from drpass.rewriting import ReuseParameters, RewriteResult, rewrite
 EXACT = ReuseParameters(method="exact")
 
 #: What `networks` draws a node from.
-_KINDS = ("conv", "conv", "conv", "pool", "global", "lrn", "map", "number", "join", "concat", "split", "resize")
+_KINDS = ("conv", "conv", "conv", "pool", "global", "lrn", "map", "number", "join", "concat", "split", "resize", "norm")
 
 
 class Net:
@@ -46,6 +46,14 @@ class Net:
         results = [value(name, TensorProto.FLOAT, None) for name in outputs]
         graph = helper.make_graph(self.nodes, "g", inputs, results, self.constants)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def batchnorm(net: Net, x: str, y: str, channels: int, **attributes: Any) -> str:
+    """A BatchNormalization with random statistics."""
+    names = [f"{y}_{name}" for name in ("gamma", "beta", "mean", "variance")]
+    for name in names:
+        net.constants.append(numpy_helper.from_array(net.rng.uniform(0.5, 2, channels).astype(np.float32), name))
+    return net.node("BatchNormalization", [x, *names], y, **attributes)
 
 
 def check(model: onnx.ModelProto, chains: bool = True, winograd: bool = True) -> RewriteResult:
@@ -119,6 +127,8 @@ def networks(draw: st.DrawFn) -> onnx.ModelProto:
             size = 1
         elif kind == "lrn":
             net.node("LRN", [x], y, size=draw(st.sampled_from([3, 5])))
+        elif kind == "norm":
+            batchnorm(net, x, y, channels)
         elif kind == "number":
             net.node(draw(st.sampled_from(["Add", "Mul"])), [x, "half"], y)
         elif kind == "join":

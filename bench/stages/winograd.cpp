@@ -43,6 +43,7 @@ void winograd_weights(benchmark::State& state) {
   panel.channels = kChannels;
   panel.u = u.data();
   panel.point_stride = stride;
+  panel.channel_stride = kPanel;
   const double read = 4.0 * static_cast<double>(w.size()), written = 4.0 * static_cast<double>(u.size());
   run(state, {0, read, written, read + written}, [&] { kernels().winograd_weights(panel); });
 }

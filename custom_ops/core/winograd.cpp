@@ -53,10 +53,11 @@ struct Inputs {
   int64_t count;
 };
 
-// Transformed weights of some channels of a pair of panels.
+// Transformed weights of a pair of panels, the first of which is `panel` of the layout that begins at u.
 struct Weights {
   const float* u;
   WinogradLayout layout;
+  int64_t panel;
 };
 
 struct TileAt {
@@ -77,7 +78,7 @@ class Winograd {
         executor_(executor),
         columns_(divide_up(g_.out[2], form.tile())),
         tiles_(tiles_of(g_, form)),
-        layout_{form.points(), g_.group_channels()},
+        layout_{form.points(), g_.group_channels(), g_.panels()},
         weights_(call.kept.winograd_weights),
         bias_(call.memory, g_.panels() * kPanel) {
     const float* bias = call.tensors.bias;
@@ -135,7 +136,7 @@ class Winograd {
   // Tasks are blocks of tiles, at least a few where there are as many tiles.
   void run_tile_blocks(const std::vector<int32_t>& tiles) {
     const int64_t all = static_cast<int64_t>(tiles.size());
-    const int64_t blocks = std::max(divide_up(all, block_tiles_), std::min<int64_t>(4, divide_up(all, 6)));
+    const int64_t blocks = std::max(divide_up(all, block_tiles_), (all < 24 ? divide_up(all, 8) : 4));
     executor_.run(blocks, [&](size_t task) {
       const int64_t block = static_cast<int64_t>(task), first = all * block / blocks;
       const int64_t count = all * (block + 1) / blocks - first;
@@ -145,7 +146,7 @@ class Winograd {
       Scratch<float> products(call_.memory, form_.points() * product_stride(count, kPanelPair));
       for (int64_t panel = 0; panel < g_.panels(); panel += kPanelPair) {
         const int64_t panels = std::min(kPanelPair, g_.panels() - panel);
-        multiply(inputs, {weights_ + layout_.panel(panel), layout_}, 0, g_.group_channels(), panels, products.data());
+        multiply(inputs, {weights_, layout_, panel}, 0, g_.group_channels(), panels, products.data());
         transform_outputs(inputs, panel, panels, products.data());
       }
     });
@@ -173,15 +174,13 @@ class Winograd {
     const int64_t channels = g_.group_channels();
     Scratch<float> products(call_.memory, form_.points() * product_stride(inputs.count, panels));
     if (weights_) {
-      multiply(inputs, {weights_ + layout_.panel(panel), layout_}, 0, channels, panels, products.data());
+      multiply(inputs, {weights_, layout_, panel}, 0, channels, panels, products.data());
     } else {
-      const WinogradLayout layout{form_.points(), std::min(channels, kChannels)};
-      Scratch<float> weights(call_.memory, layout.size(kPanelPair));
+      Scratch<float> weights(call_.memory, WinogradLayout{form_.points(), std::min(channels, kChannels), panels}.size());
       for (int64_t channel = 0; channel < channels; channel += kChannels) {
-        const int64_t here = std::min(kChannels, channels - channel);
-        for (int64_t p = 0; p < panels; ++p)
-          transform_weights(panel + p, channel, here, weights.data() + layout.panel(p), layout);
-        multiply(inputs, {weights.data(), layout}, channel, here, panels, products.data());
+        const WinogradLayout layout{form_.points(), std::min(kChannels, channels - channel), panels};
+        for (int64_t p = 0; p < panels; ++p) transform_weights(panel + p, channel, weights.data(), layout, p);
+        multiply(inputs, {weights.data(), layout, 0}, channel, layout.channels, panels, products.data());
       }
     }
     transform_outputs(inputs, panel, panels, products.data());
@@ -337,9 +336,9 @@ class Winograd {
     block.patch = inputs.v + channel * inputs.count;
     block.patch_stride = inputs.count * kPanel;
     block.lines = nullptr;
-    block.weights = weights.u;
-    block.panel_stride = weights.layout.channels * kPanel;
-    block.weight_row = kPanel;
+    block.weights = weights.u + weights.layout.panel(weights.panel);
+    block.panel_stride = kPanel;
+    block.weight_row = weights.layout.row(weights.panel);
     block.depth = channels;
     block.panels = panels;
     block.rows = inputs.count;
@@ -350,25 +349,24 @@ class Winograd {
     for (int64_t point = 0; point < form_.points(); ++point) {
       call_.kernels.dense(block);
       block.patch += inputs.point_stride;
-      block.weights += weights.layout.point_stride();
+      block.weights += weights.layout.point_stride(weights.panel);
       block.acc += product_stride(inputs.count, panels);
     }
   }
 
   void transform_all_weights() {
-    shared_ = Scratch<float>(call_.memory, layout_.size(g_.panels()));
+    shared_ = Scratch<float>(call_.memory, layout_.size());
     executor_.run(g_.panels(), [&](size_t task) {
-      const int64_t panel = static_cast<int64_t>(task);
-      transform_weights(panel, 0, g_.group_channels(), shared_.data() + layout_.panel(panel), layout_);
+      transform_weights(static_cast<int64_t>(task), 0, shared_.data(), layout_, static_cast<int64_t>(task));
     });
     weights_ = shared_.data();
   }
 
-  void transform_weights(int64_t panel, int64_t channel, int64_t channels, float* u,
-                         const WinogradLayout& layout) const {
+  // The channels of a panel from `channel` on, to panel `target` of a layout.
+  void transform_weights(int64_t panel, int64_t channel, float* u, const WinogradLayout& layout, int64_t target) const {
     const StageTimer timer(call_.stages, Stage::transform);
     drpass::transform_weights(call_.kernels, form_, dense_.weights + panel * dense_.panel_stride + channel * kPanel,
-                              g_.group_channels() * kPanel, channels, u, layout.point_stride());
+                              g_.group_channels() * kPanel, u, layout, target);
   }
 
   void transform_outputs(const Inputs& inputs, int64_t panel, int64_t panels, const float* products) {

@@ -19,9 +19,10 @@ bool may_use_winograd(const Parameters& p) {
          std::all_of(p.dilations.begin(), p.dilations.end(), is_one);
 }
 
-void transform_weights(const KernelSet& kernels, const WinogradForm& form, const float* w, int64_t tap_stride,
-                       int64_t channels, float* u, int64_t point_stride) {
-  kernels.winograd_weights({form.window, w, tap_stride, channels, u, point_stride});
+void transform_weights(const KernelSet& kernels, const WinogradForm& form, const float* w, int64_t tap_stride, float* u,
+                       const WinogradLayout& layout, int64_t panel) {
+  kernels.winograd_weights({form.window, w, tap_stride, layout.channels, u + layout.panel(panel),
+                            layout.point_stride(panel), layout.row(panel)});
 }
 
 Scratch<float> keep_winograd_weights(const Parameters& parameters, const float* w, const std::vector<int64_t>& w_shape,
@@ -31,12 +32,11 @@ Scratch<float> keep_winograd_weights(const Parameters& parameters, const float* 
   const int64_t panels = divide_up(parameters.output_channels, kPanel), taps = form.taps * form.taps;
   const int64_t channels = w_shape[3];
   if (w_shape != std::vector<int64_t>{1, panels, taps, channels, kPanel}) return {};
-  const WinogradLayout layout{form.points(), channels};
-  if (channels == 0 || layout.size(panels) * static_cast<int64_t>(sizeof(float)) > kKeptBytes) return {};
-  Scratch<float> kept(memory, layout.size(panels));
+  const WinogradLayout layout{form.points(), channels, panels};
+  if (channels == 0 || panels == 0 || layout.size() * static_cast<int64_t>(sizeof(float)) > kKeptBytes) return {};
+  Scratch<float> kept(memory, layout.size());
   for (int64_t panel = 0; panel < panels; ++panel)
-    transform_weights(kernels, form, w + panel * taps * channels * kPanel, channels * kPanel, channels,
-                      kept.data() + layout.panel(panel), layout.point_stride());
+    transform_weights(kernels, form, w + panel * taps * channels * kPanel, channels * kPanel, kept.data(), layout, panel);
   return kept;
 }
 

@@ -1,6 +1,7 @@
 // Weights as Winograd's filtering multiplies them: transformed, by panels of outputs.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "core/geometry.h"
@@ -17,27 +18,30 @@ struct WinogradForm {
 };
 inline WinogradForm form_of(int64_t taps) { return {taps, taps + 3}; }
 
-// Panels that the widest micro-kernel takes: their weights lie side by side.
+// Panels that the widest micro-kernel takes.
 constexpr int64_t kPanelPair = 2;
 
-// Where transformed weights lie: point i of channel c of a panel at panel(p) + i * point_stride() + c * 16.
+// Where transformed weights lie: point i of channel c of a panel at panel(p) + i * point_stride(p) + c * row(p). All that a
+// micro-kernel reads is one stream, from point to point, so that what comes next can be fetched ahead.
 struct WinogradLayout {
-  int64_t points, channels;
+  int64_t points, channels, panels;
 
+  int64_t row(int64_t p) const { return std::min(kPanelPair, panels - p / kPanelPair * kPanelPair) * kPanel; }
   // An odd number of cache lines: points must not all fall into the same sets.
-  int64_t point_stride() const { return (kPanelPair * channels | 1) * kPanel; }
-  int64_t panel(int64_t p) const {
-    return p / kPanelPair * points * point_stride() + p % kPanelPair * channels * kPanel;
+  int64_t point_stride(int64_t p) const { return (row(p) / kPanel * channels | 1) * kPanel; }
+  int64_t panel(int64_t p) const { return p / kPanelPair * points * point_stride(0) + p % kPanelPair * kPanel; }
+  int64_t size() const {
+    const int64_t last = (panels - 1) / kPanelPair * kPanelPair;
+    return panel(last) + points * point_stride(last);
   }
-  int64_t size(int64_t panels) const { return divide_up(panels, kPanelPair) * points * point_stride(); }
 };
 
 // Whether calls of a node may use Winograd's filtering, as far as its attributes say. Of one group only.
 bool may_use_winograd(const Parameters& parameters);
 
-// Some channels of one panel: w[tap * tap_stride + c * 16] goes to u[point * point_stride + c * 16].
-void transform_weights(const KernelSet& kernels, const WinogradForm& form, const float* w, int64_t tap_stride,
-                       int64_t channels, float* u, int64_t point_stride);
+// All channels of one panel of a layout that begins at u, from w[tap * tap_stride + c * 16].
+void transform_weights(const KernelSet& kernels, const WinogradForm& form, const float* w, int64_t tap_stride, float* u,
+                       const WinogradLayout& layout, int64_t panel);
 
 // The weights of a node whose W is constant, for all its calls. Empty where no call may use them, where they would take
 // too much memory, or where W, packed as [1, panels, taps, channels, 16], has another shape (which calls report).

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from drpass.deferred import deferred
 from drpass.external_data import forget
 from drpass.operator.packing import PANEL
-from drpass.operator.spec import DEPTHWISE, A, W
+from drpass.operator.spec import DEPTHWISE, A, B, W
 from drpass.rules.anchor import Kept, attribute, float_tensor, input_of
 
 OPERATOR = DEPTHWISE
@@ -31,11 +31,13 @@ _SHARED = (
 
 
 def takes(node: ir.Node) -> bool:
-    """Whether a DeepReuseGemm is one."""
+    """Whether a DeepReuseGemm is one. With one tap and a bias DepthwiseConv means a BatchNormalization."""
     kernel = node.attributes.get("kernel_shape")
     if kernel is None or kernel.is_ref() or kernel.type != ir.AttributeType.INTS or len(kernel.as_ints()) != 2:
         return False
     channels, group = attribute(node, "output_channels", 0), attribute(node, "group", 1)
+    if tuple(kernel.as_ints()) == (1, 1) and input_of(node, B) is not None:
+        return False
     return 1 < group == channels and is_plain(node) and packed_shape_of(node)[:4:3] == (channels, 1)
 
 

@@ -5,9 +5,10 @@ it or one that reads it can't have so, until all agree. Every chain begins and e
 only those change the layout: so no chain costs a conversion. Only the main graph is looked at.
 
 1. DeepReuseGemm with two spatial axes: X and Y each as they like; the addend as Y, and of exactly its shape.
-2. A pool (`drpass.rules.pool`) becomes the library's own where X is in blocks; Y as it likes, but for the rank.
-3. A Resize that repeats pixels (`drpass.rules.resize`) becomes the library's own; LRN; what works on blocks as it is
-   (`drpass.rules.blockwise`): X and Y alike.
+2. A pool or a BatchNormalization that becomes the library's own (`drpass.passes.in_blocks`) where X is in blocks: Y as
+   it likes, but for the rank.
+3. A Resize that becomes the library's own, LRN, and what works on blocks as it is (`drpass.rules.blockwise`): X and Y
+   alike.
 4. Graph outputs, and what another graph or any other operator reads: never.
 """
 
@@ -21,16 +22,12 @@ import onnx_ir as ir
 from drpass.operator.packing import PANEL
 from drpass.operator.shapes import blocked
 from drpass.operator.spec import BLOCKED, DOMAIN, LAYOUTS, LRN, OP_TYPE, POOL, UPSAMPLE, A, W, X
-from drpass.passes import depthwise
-from drpass.passes.places import Names, Place, drop_unused, label, places
+from drpass.passes import depthwise, in_blocks
+from drpass.passes.places import Names, Place, label, places
 from drpass.passes.plan import Verdict
-from drpass.passes.replace import substitute
-from drpass.rules import blockwise, pool, resize
+from drpass.rules import blockwise, pool
 from drpass.rules.absorbing import same_shape
 from drpass.rules.anchor import Kept, attribute, input_of
-
-#: From this opset on Split needs to be told how many equal parts there are.
-_NUM_OUTPUTS = 18
 
 #: With fewer channels more than half of every block would be empty.
 MIN_CHANNELS = PANEL // 2
@@ -42,7 +39,7 @@ class Chained:
 
     #: (layout of X, layout of Y) of every node of the library that has a value in blocks.
     layouts: dict[ir.Node, tuple[str, str]] = field(default_factory=dict)
-    #: For the pools and resizings that became the library's own.
+    #: For the nodes that became the library's own here.
     verdicts: list[Verdict] = field(default_factory=list)
     #: The number of values in blocks.
     values: int = 0
@@ -55,7 +52,7 @@ def chain(model: ir.Model) -> Chained:
         return result  # it has chains: what was decided then still holds
     channels, names = _agree(place), (Names(model), Names(model, nodes=True))
     for node in list(place.graph):
-        if _blocks_of(node, channels):
+        if node.graph is not None and _blocks_of(node, channels):
             node = _settle(node, place, names, channels, result)
             if node.domain == DOMAIN:
                 result.layouts[node] = (_layout(input_of(node, X), channels), _layout(node.outputs[0], channels))
@@ -93,25 +90,11 @@ def _writes(node: ir.Node, opset: int, channels: dict[ir.Value, int]) -> list[in
         if _is_own_lrn(node):
             # Lanes without a channel stay 0 / bias^beta.
             return [known] if known and (known % PANEL == 0 or attribute(node, "bias", 1.0) > 0) else []
-        if pool.is_pool(node):
-            pooled = None if pool.drops_axes(node) else _pools(node, channels)
-            return [pooled] if pooled else []
-        if resize.is_resize(node):
-            resize.match(node, opset)
-            return [known] if known else []
+        if in_blocks.is_kind(node):
+            return [known] if known and in_blocks.fits(node, opset, known) and not pool.drops_axes(node) else []
         return blockwise.match(node, opset, channels)
     except Kept:
         return []
-
-
-def _pools(node: ir.Node, channels: dict[ir.Value, int]) -> int | None:
-    """The number of channels of a pool in blocks; None where it can't read blocks."""
-    x = input_of(node, X)
-    try:
-        pool.match(node)
-    except Kept:
-        return None
-    return channels.get(x) if x is not None else None
 
 
 def _refused(node: ir.Node, opset: int, channels: dict[ir.Value, int]) -> list[ir.Value]:
@@ -121,7 +104,7 @@ def _refused(node: ir.Node, opset: int, channels: dict[ir.Value, int]) -> list[i
         return []
     if _is_convolution(node):
         return _refused_by_convolution(node, channels)
-    if pool.is_pool(node) and _pools(node, channels):
+    if inputs and in_blocks.leaves_blocks(node) and in_blocks.fits(node, opset, channels[inputs[0]]):
         return []  # Case 2
     if len(outputs) == len(node.outputs) and _writes(node, opset, channels):
         return []  # Case 3
@@ -150,71 +133,22 @@ def _settle(
                 node.attributes.add(ir.AttrString(name, BLOCKED))
     elif _is_own_lrn(node):
         node.attributes.add(ir.AttrString("layout", BLOCKED))
-    elif pool.is_pool(node):
-        layouts = (BLOCKED, _layout(y, channels))
-        result.verdicts.append(Verdict(label(node), node.op_type, place.path, True, None, "", layouts=layouts))
-        return _replace_pool(node, place, names, channels)
     elif node.op_type in ("Concat", "Split"):
         node.attributes.add(ir.AttrInt64("axis", 1))  # -3 is another axis now
         if node.op_type == "Split":
-            _split_equally(node, place, names[0])
-    elif resize.is_resize(node):
-        result.verdicts.append(
-            Verdict(label(node), node.op_type, place.path, True, None, "", layouts=(BLOCKED, BLOCKED))
-        )
-        return _replace_resize(node, place, names[0], channels)
+            in_blocks.split_equally(node, place, names[0])
+    elif in_blocks.is_kind(node):
+        result.verdicts.append(_verdict(node, place, channels))
+        return in_blocks.replace(node, place, names, channels)
     return node
 
 
-def _split_equally(node: ir.Node, place: Place, names: Names) -> None:
-    """Sizes of the parts would count channels; that they are equal is said without."""
-    node.attributes.pop("split", None)
-    sizes = {value for value in node.inputs[1:] if value is not None}
-    node.resize_inputs(1)
-    drop_unused(sizes, names)
-    if place.opset >= _NUM_OUTPUTS:
-        node.attributes.add(ir.AttrInt64("num_outputs", len(node.outputs)))
-
-
-def _replace_resize(node: ir.Node, place: Place, names: Names, channels: dict[ir.Value, int]) -> ir.Node:
-    x, y = node.inputs[X], node.outputs[0]
-    new = ir.node(UPSAMPLE, [x], {"scales": resize.match(node, place.opset)}, domain=DOMAIN, name=node.name)
-    others = {value for value in node.inputs[1:] if value is not None}
-    count = channels.pop(y)
-    substitute(place, [node], node, new)
-    drop_unused(others, names)
-    channels[new.outputs[0]] = count
-    return new
-
-
-def _replace_pool(node: ir.Node, place: Place, names: tuple[Names, Names], channels: dict[ir.Value, int]) -> ir.Node:
-    x, y = node.inputs[X], node.outputs[0]
-    assert x is not None
-    count = channels.pop(y, None)
-    attributes = {"channels": channels[x], **pool.match(node)}
-    if count is not None:
-        attributes["y_layout"] = BLOCKED
-    new = ir.node(POOL, [x], attributes, domain=DOMAIN, name=node.name)
-    axes = {value for value in node.inputs[1:] if value is not None}
-    if pool.drops_axes(node):
-        _flatten(new, node, place, names)
-    else:
-        substitute(place, [node], node, new)
-    drop_unused(axes, names[0])
-    if count is not None:
-        channels[new.outputs[0]] = count
-    return new
-
-
-def _flatten(new: ir.Node, node: ir.Node, place: Place, names: tuple[Names, Names]) -> None:
-    """Put a Pool and a Flatten in the place of a node whose output has no spatial axes."""
-    y, pooled = node.outputs[0], new.outputs[0]
-    pooled.name, pooled.type = names[0].unique(f"{y.name}_pooled"), y.type
-    if y.shape is not None:
-        pooled.shape = ir.Shape([*y.shape, 1, 1])
-    place.graph.insert_before(node, new)
-    flatten = ir.node("Flatten", [pooled], name=names[1].unique(f"{node.name}_flatten") if node.name else None)
-    substitute(place, [node], node, flatten)
+def _verdict(node: ir.Node, place: Place, channels: dict[ir.Value, int]) -> Verdict:
+    """About a node that becomes the library's own."""
+    relu = in_blocks.relu_after(node)
+    last, absorbed = (node, ()) if relu is None else (relu, (label(relu),))
+    layouts = (BLOCKED, _layout(last.outputs[0], channels))
+    return Verdict(label(node), node.op_type, place.path, True, None, "", absorbed=absorbed, layouts=layouts)
 
 
 def _is_inside(value: ir.Value, graph: ir.Graph) -> bool:

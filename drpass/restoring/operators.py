@@ -4,14 +4,13 @@
 2. Matrix form: Gemm where X is known to have two axes and there is a bias, or X is transposed; else MatMul, Add.
 3. The addend: Add. A bias of zeros that is there only because of it goes.
 4. The activation: Relu, LeakyRelu, Clip, HardSigmoid or Sigmoid; the last two times their input where it is a gate.
-5. DepthwiseConv: Conv, and the activation. FullyConnected: as 2, and the activation.
+5. DepthwiseConv: Conv, or BatchNormalization where it has one tap and a bias. FullyConnected: as 2. And the activation.
 6. LRN: LRN. Pool: MaxPool, AveragePool, GlobalMaxPool or GlobalAveragePool, also where it was a ReduceMean.
    Upsample: Resize.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,21 +20,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from drpass.deferred import deferred
-from drpass.external_data import forget
-from drpass.operator.packing import (
-    PANEL,
-    WIDE_PANEL,
-    packed_shape,
-    unpack_depthwise,
-    unpack_fully_connected,
-    unpack_weights,
-)
 from drpass.operator.spec import ACTIVATIONS, DEPTHWISE, FULLY_CONNECTED, LRN, OP_TYPE, POOL, UPSAMPLE, A, B, W, X
 from drpass.passes.places import Names, Place, add_constant
+from drpass.restoring.weights import unpacked, unpacked_depthwise, unpacked_wide
 from drpass.rules.anchor import (
     FIRST_NUMPY_OPSET,
-    Array,
     Kept,
     attribute,
     float_constant,
@@ -96,15 +85,31 @@ class Workshop:
 
     def _depthwise(self, node: ir.Node, place: Place) -> list[ir.Node]:
         channels, kernel = attribute(node, "channels", 0), attribute(node, "kernel_shape", ())
-        weights = self._kept(
-            place, node, (channels, kernel), lambda packed: _unpacked_depthwise(packed, channels, kernel)
-        )
         bias = input_of(node, B)
-        window = self._window(node) | {"group": channels}
-        nodes = [ir.node("Conv", [_x(node), weights, *([bias] if bias else [])], dict(sorted(window.items())))]
+        if bias is not None and kernel == (1, 1) and not _WINDOW.keys() & node.attributes.keys():
+            nodes = [self._batchnorm(node, place, channels, bias)]
+        else:
+            weights = self._kept(
+                place, node, (channels, kernel), lambda packed: unpacked_depthwise(packed, channels, kernel)
+            )
+            window = self._window(node) | {"group": channels}
+            nodes = [ir.node("Conv", [_x(node), weights, *([bias] if bias else [])], dict(sorted(window.items())))]
         nodes += self._activation(node, place, nodes[-1].outputs[0])
         self._name(nodes, node)
         return nodes
+
+    def _batchnorm(self, node: ir.Node, place: Place, channels: int, bias: ir.Value) -> ir.Node:
+        """With a mean of 0 and a variance of 1, so that scale and shift are what they were, to the bit."""
+        dtype = self._dtype(node)
+        scale = unpacked_depthwise(_w(node), channels, (1, 1)).numpy().reshape(-1)
+        arrays = {
+            "gamma": scale,
+            "beta": float_constant(bias, "bias"),
+            "mean": np.zeros(channels, dtype),
+            "variance": np.ones(channels, dtype),
+        }
+        constants = [self._constant(place, node, name, array) for name, array in arrays.items()]
+        return ir.node("BatchNormalization", [_x(node), *constants], {"epsilon": 0.0})
 
     def _resize(self, node: ir.Node, place: Place) -> ir.Node:
         scales = np.array([1, 1, *attribute(node, "scales", ())], np.float32)
@@ -116,7 +121,7 @@ class Workshop:
         outputs, bias = attribute(node, "output_channels", 0), input_of(node, B)
         transposed = not (bias is not None and rank == 2)
         weights = self._kept(
-            place, node, (outputs, transposed), lambda packed: _unpacked_wide(packed, outputs, transposed)
+            place, node, (outputs, transposed), lambda packed: unpacked_wide(packed, outputs, transposed)
         )
         nodes = self._product(node, bias, rank, weights)
         nodes += self._activation(node, place, nodes[-1].outputs[0])
@@ -198,7 +203,7 @@ class Workshop:
             place,
             node,
             (channels, kernel, transposed),
-            lambda packed: _unpacked(packed, channels, group, kernel, transposed),
+            lambda packed: unpacked(packed, channels, group, kernel, transposed),
         )
 
     def _kept(
@@ -237,52 +242,6 @@ class Workshop:
 def _gated(y: ir.Value, gate: ir.Node) -> list[ir.Node]:
     """Its product with y."""
     return [gate, ir.node("Mul", [y, gate.outputs[0]])]
-
-
-def _unpacked(
-    value: ir.Value, channels: int, group: int, kernel: tuple[int, ...], transposed: bool
-) -> ir.TensorProtocol:
-    """The weights, unpacked when they are read; raises Kept where they are no packing of that size."""
-    tensor = float_tensor(value, "weights")
-    packed = tuple(tensor.shape.numpy())
-    require(len(packed) == 5, f"weights have {len(packed)} axes instead of 5")
-    shape = (channels, packed[3], *kernel)
-    fits = group >= 1 and channels >= 1 and channels % group == 0 and packed == packed_shape(shape, group)
-    require(fits, f"weights {list(packed)} are no packing of {list(shape)} in {group} groups")
-
-    def unpack() -> Array:
-        data = tensor.numpy()
-        weights = unpack_weights(data, channels, kernel or None)
-        forget(data)
-        return np.ascontiguousarray(weights.T) if transposed else weights
-
-    return deferred(unpack, shape[::-1] if transposed else shape, ir.DataType(tensor.dtype))
-
-
-def _unpacked_depthwise(value: ir.Value, channels: int, kernel: tuple[int, ...]) -> ir.TensorProtocol:
-    """The weights of a DepthwiseConv, as `_unpacked` gives them."""
-    tensor = float_tensor(value, "weights")
-    packed, wanted = tuple(tensor.shape.numpy()), (-(-channels // PANEL), math.prod(kernel), PANEL)
-    require(channels >= 1 and packed == wanted, f"weights {list(packed)} are not {list(wanted)}")
-    shape = (channels, 1, *kernel)
-    return deferred(lambda: unpack_depthwise(tensor.numpy(), channels, kernel), shape, ir.DataType(tensor.dtype))
-
-
-def _unpacked_wide(value: ir.Value, outputs: int, transposed: bool) -> ir.TensorProtocol:
-    """The weights of a FullyConnected: [M, K], or ``transposed`` [K, M]; as `_unpacked` gives them."""
-    tensor = float_tensor(value, "weights")
-    packed = tuple(tensor.shape.numpy())
-    fits = len(packed) == 3 and outputs >= 1 and (packed[0], packed[2]) == (-(-outputs // WIDE_PANEL), WIDE_PANEL)
-    require(fits, f"weights {list(packed)} are none of {outputs} outputs")
-    shape = (outputs, packed[1])
-
-    def unpack() -> Array:
-        data = tensor.numpy()
-        weights = unpack_fully_connected(data, outputs)
-        forget(data)
-        return np.ascontiguousarray(weights.T) if transposed else weights
-
-    return deferred(unpack, shape[::-1] if transposed else shape, ir.DataType(tensor.dtype))
 
 
 _STATISTICS = "its statistics are read, which no ONNX operator gives"

@@ -20,7 +20,7 @@ from drpass.rules.absorbing import (
     rebuild,
     reuse,
 )
-from drpass.rules.anchor import attribute, float_constant, require
+from drpass.rules.anchor import attribute, float_constant, input_of, require
 
 
 class FoldBatchNorm(AbsorbingRule):
@@ -30,27 +30,26 @@ class FoldBatchNorm(AbsorbingRule):
         return op.BatchNormalization(reuse(op), gamma, beta, mean, variance, _outputs=["z"])
 
     def guard(self, y: ir.Value, z: ir.Value, **statistics: ir.Value) -> None:  # type: ignore[override]
-        norm = node_of(z)
         check_open(y, addend_too=True)
-        require(attribute(norm, "training_mode", 0) == 0 and len(norm.outputs) == 1, "it is in training mode")
-        require(attribute(norm, "spatial", 1) == 1, "it has statistics per pixel")
         convolution = "kernel_shape" in node_of(y).attributes
         require(convolution or output_rank(y) == 2, "its channels are not the last axis")
-        scale, shift = _affine(y, z, **statistics)
+        scale, shift = affine(node_of(z), attribute(node_of(y), "output_channels", 0))
         check_foldable(y, scale=scale, shift=shift)
 
     def rewrite(self, op: Any, y: ir.Value, z: ir.Value, **statistics: ir.Value) -> ir.Value:  # type: ignore[override]
-        scale, shift = _affine(y, z, **statistics)
+        scale, shift = affine(node_of(z), attribute(node_of(y), "output_channels", 0))
         return rebuild(op, y, scale=scale, shift=shift)
 
 
-def _affine(
-    y: ir.Value, z: ir.Value, gamma: ir.Value, beta: ir.Value, mean: ir.Value, variance: ir.Value
-) -> tuple[Channels, Channels]:
-    channels = attribute(node_of(y), "output_channels", 0)
-    arrays = [float_constant(value, "its statistics").astype(np.float64) for value in (gamma, beta, mean, variance)]
-    require(all(array.shape == (channels,) for array in arrays), "its statistics do not fit the channels")
-    radicand = arrays[3] + attribute(node_of(z), "epsilon", 1e-5)
+def affine(norm: ir.Node, channels: int) -> tuple[Channels, Channels]:
+    """Scale and shift [C] of a BatchNormalization; raises Kept where it is no function of one number a channel."""
+    require(attribute(norm, "training_mode", 0) == 0 and len(norm.outputs) == 1, "it is in training mode")
+    require(attribute(norm, "spatial", 1) == 1, "it has statistics per pixel")
+    constants = [input_of(norm, index) for index in range(1, 5)]
+    arrays = [float_constant(value, "its statistics").astype(np.float64) for value in constants if value is not None]
+    require([array.shape for array in arrays] == [(channels,)] * 4, "its statistics do not fit the channels")
+    gamma, beta, mean, variance = arrays
+    radicand = variance + attribute(norm, "epsilon", 1e-5)
     require(bool((radicand > 0).all()), "its variance is not positive")
-    scale = arrays[0] / np.sqrt(radicand)
-    return scale, arrays[1] - scale * arrays[2]
+    scale = gamma / np.sqrt(radicand)
+    return scale, beta - scale * mean

@@ -157,7 +157,7 @@ struct WinogradWeights {
   const float* w;
   int64_t tap_stride, channels;
   float* u;
-  int64_t point_stride;
+  int64_t point_stride, channel_stride;  // of u
 };
 
 // Output stage, for one tile and panel: the rows x columns first of the 4 x 4 outputs, with bias, addend and

@@ -194,6 +194,7 @@ template <int kPairs, int kTaps>
 static void winograd_weights_of(const WinogradWeights& b) {
   constexpr int n = 2 * kPairs + 2;
   for (int64_t at = 0; at < b.channels * kPanel; at += kLanes) {
+    float* u = b.u + at / kPanel * b.channel_stride + at % kPanel;
     F rows[kTaps][n];
     DRPASS_UNROLL for (int i = 0; i < kTaps; ++i) {
       F g[kTaps];
@@ -204,7 +205,7 @@ static void winograd_weights_of(const WinogradWeights& b) {
       F column[kTaps], out[n];
       DRPASS_UNROLL for (int i = 0; i < kTaps; ++i) column[i] = rows[i][j];
       transform_weights<kPairs, kTaps>(column, out);
-      DRPASS_UNROLL for (int i = 0; i < n; ++i) store(b.u + (i * n + j) * b.point_stride + at, out[i]);
+      DRPASS_UNROLL for (int i = 0; i < n; ++i) store(u + (i * n + j) * b.point_stride, out[i]);
     }
   }
 }
