@@ -9,7 +9,9 @@
 #include <thread>
 #include <vector>
 
+#include "core/depthwise.h"
 #include "core/engine.h"
+#include "core/fully_connected.h"
 #include "core/hyperplanes.h"
 #include "core/memo.h"
 #include "core/stages.h"
@@ -152,6 +154,61 @@ std::vector<Parameters> all_parameters() {
   return all;
 }
 
+// How many callers at once got other bytes than one thread. run(executor, memory, y) computes `outputs` values.
+template <typename Run>
+int differences_of(int64_t outputs, const Run& run) {
+  SerialExecutor serial;
+  HeapMemory memory;
+  std::vector<float> expected(static_cast<size_t>(outputs));
+  run(serial, memory, expected.data());
+  std::atomic<int> different{0};
+  std::vector<std::thread> callers;
+  for (int i = 0; i < kCallers; ++i)
+    callers.emplace_back([&] {
+      ThreadExecutor executor;
+      HeapMemory own;
+      std::vector<float> y(expected.size());
+      run(executor, own, y.data());
+      if (std::memcmp(y.data(), expected.data(), y.size() * sizeof(float))) ++different;
+    });
+  for (std::thread& caller : callers) caller.join();
+  return different;
+}
+
+// 40 channels of 3 images of 31 x 33 pixels, from and to both layouts.
+int depthwise_differences(Layout x_layout, Layout y_layout) {
+  Parameters p;
+  p.output_channels = 40;
+  p.kernel_shape = {3, 3};
+  p.pads = {1, 1, 1, 1};
+  p.x_layout = x_layout;
+  p.y_layout = y_layout;
+  p.activation = Activation::silu;
+  const std::vector<int64_t> shape =
+      x_layout == Layout::blocked ? std::vector<int64_t>{3, 3, 31, 33, 16} : std::vector<int64_t>{3, 40, 31, 33};
+  const DepthwiseGeometry geometry = resolve_depthwise(p, shape, {3, 9, 16});
+  const int64_t channels = 3 * 3 * kPanel;  // of all images, with those that only fill blocks
+  const std::vector<float> x = values(channels * 31 * 33, 1), w = values(3 * 9 * kPanel, 2), bias = values(40, 3);
+  const int64_t outputs = (y_layout == Layout::blocked ? channels : 3 * 40) * 31 * 33;
+  return differences_of(outputs, [&](Executor& executor, Memory& memory, float* y) {
+    depthwise(p, geometry, x.data(), w.data(), bias.data(), y, choose_kernels(), executor, memory);
+  });
+}
+
+// So many rows of 300 values, of which some are zero, times 700 columns.
+int fully_connected_differences(int64_t rows) {
+  FullyConnectedParameters p;
+  p.outputs = 700;
+  p.activation = Activation::relu;
+  const FullyConnectedGeometry geometry = resolve_fully_connected(p, {rows, 300}, {3, 300, 256});
+  std::vector<float> x = values(rows * 300, 1);
+  for (size_t i = 0; i < x.size(); i += 1 + i % 3) x[i] = 0;
+  const std::vector<float> w = values(3 * 300 * 256, 2), bias = values(700, 3);
+  return differences_of(rows * 700, [&](Executor& executor, Memory& memory, float* y) {
+    fully_connected(p, geometry, x.data(), w.data(), bias.data(), y, choose_kernels(), executor, memory);
+  });
+}
+
 }  // namespace
 
 int main() {
@@ -160,13 +217,15 @@ int main() {
     return 2;
   }
   int failed = 0, index = 0;
-  const std::vector<Parameters> all = all_parameters();
-  for (const Parameters& parameters : all) {
-    const int different = Case(parameters).differences();
+  const auto judge = [&](int different) {
     if (different) std::printf("case %d: %d of %d callers got other bytes\n", index, different, kCallers);
     failed += different > 0;
     ++index;
-  }
-  std::printf("%s: %zu cases, %d failed\n", choose_kernels()->name, all.size(), failed);
+  };
+  for (const Parameters& parameters : all_parameters()) judge(Case(parameters).differences());
+  for (const Layout x : {Layout::planes, Layout::blocked})
+    for (const Layout y : {Layout::planes, Layout::blocked}) judge(depthwise_differences(x, y));
+  for (const int64_t rows : {1, 7, 40}) judge(fully_connected_differences(rows));
+  std::printf("%s: %d cases, %d failed\n", choose_kernels()->name, index, failed);
   return failed ? 1 : 0;
 }

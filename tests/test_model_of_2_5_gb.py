@@ -17,7 +17,7 @@ from models_for_tests import model, node, random_array
 from onnx import TensorProto
 
 from drpass import model_io
-from drpass.operator.packing import unpack_weights
+from drpass.operator.packing import unpack_fully_connected, unpack_weights
 
 SIZE = 2.5e9
 CHANNELS = 1024
@@ -106,5 +106,5 @@ def test_model_of_2_5_gb_goes_through_in_less_memory_than_1_3_times_the_file(big
         weights = before[name].const_value.numpy()  # type: ignore[union-attr]
         packed = after[f"{name}_packed"].const_value.numpy()  # type: ignore[union-attr]
         assert np.array_equal(weights, unpack_weights(packed, CHANNELS, (3, 3)))
-    matrix = after["fc_packed"].const_value.numpy()  # type: ignore[union-attr]
-    assert np.array_equal(before["fc"].const_value.numpy().T, unpack_weights(matrix, 65536, None))  # type: ignore[union-attr]
+    matrix = after["fc_packed_own"].const_value.numpy()  # type: ignore[union-attr]
+    assert np.array_equal(before["fc"].const_value.numpy().T, unpack_fully_connected(matrix, 65536))  # type: ignore[union-attr]

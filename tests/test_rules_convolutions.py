@@ -170,8 +170,11 @@ def test_transposed_convolution_of_stride_1_is_a_convolution(data: st.DataObject
     kernel = data.draw(st.lists(st.integers(1, 4), min_size=rank, max_size=rank))
     dilations = data.draw(st.lists(st.integers(1, 2), min_size=rank, max_size=rank))
     reach = [d * (k - 1) for d, k in zip(dilations, kernel)]
-    pads = [data.draw(st.integers(0, most)) for most in (*reach, *reach)]
-    x = [2, 2 * group, *data.draw(st.lists(st.integers(5, 8), min_size=rank, max_size=rank))]
+    extents = data.draw(st.lists(st.integers(5, 8), min_size=rank, max_size=rank))
+    pads = [data.draw(st.integers(0, most)) for most in reach]
+    # One pixel is left at least.
+    pads += [data.draw(st.integers(0, min(r, n + r - p - 1))) for r, n, p in zip(reach, extents, pads)]
+    x = [2, 2 * group, *extents]
     held = {"w": random_array(2 * group, 3, *kernel), "b": random_array(3 * group)}
     conv = node("ConvTranspose", ["x", "w", "b"], ["y"], group=group, pads=pads, dilations=dilations)
     rewritten = assert_computes_the_same(model([conv], {"x": x}, {"y": None}, held))
