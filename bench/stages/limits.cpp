@@ -20,6 +20,8 @@ constexpr int kChains = 12;  // enough to hide the latency of a multiply-add, fe
 constexpr int kRepeats = 5;  // the best of so many: a limit is not an average
 constexpr double kSeconds = 0.01;
 constexpr int kTrips = 10;  // of a cache line, between looks at the clock
+constexpr size_t kBetweenLooks = size_t{1} << 20;  // bytes read at least, because looking takes as long as reading 8 KiB
+constexpr size_t kHandedOver = size_t{2} << 20;
 
 template <int kLanes>
 struct Lanes {
@@ -129,6 +131,14 @@ double best_rate(double work, const Body& body) {
 
 volatile float sink;
 
+using Buffer = std::unique_ptr<char, decltype(&std::free)>;
+
+Buffer buffer(size_t size) {
+  Buffer data(static_cast<char*>(std::aligned_alloc(64, size)), &std::free);
+  std::memset(data.get(), 1, size);
+  return data;
+}
+
 }  // namespace
 
 double peak_flops() {
@@ -145,10 +155,12 @@ double read_bandwidth(size_t footprint) {
   const size_t size = std::max<size_t>(1024, footprint / 1024 * 1024);
   const auto found = measured.find(size);
   if (found != measured.end()) return found->second;
-  const std::unique_ptr<char, decltype(&std::free)> data(static_cast<char*>(std::aligned_alloc(64, size)), &std::free);
-  std::memset(data.get(), 1, size);
+  const Buffer data = buffer(size);
   const Loops chosen = loops();
-  return measured[size] = best_rate(static_cast<double>(size), [&] { sink = chosen.read(data.get(), size); });
+  const size_t times = std::max<size_t>(1, kBetweenLooks / size);
+  return measured[size] = best_rate(static_cast<double>(size * times), [&] {
+    for (size_t i = 0; i < times; ++i) sink = chosen.read(data.get(), size);
+  });
 }
 
 double round_trip() {
@@ -170,6 +182,33 @@ double round_trip() {
   place.store(kDone, std::memory_order_release);
   other.join();
   return 1 / rate;
+}
+
+double handed_over_bandwidth() {
+  if (std::thread::hardware_concurrency() < 2) return 0;
+  using Clock = std::chrono::steady_clock;
+  const Buffer data = buffer(kHandedOver);
+  const Loops chosen = loops();
+  std::atomic<int> turn{0};  // even: the other one writes; odd: this one reads
+  std::thread other([&] {
+    for (int trip = 0; trip < kTrips; ++trip) {
+      while (turn.load(std::memory_order_acquire) != 2 * trip) {
+      }
+      std::memset(data.get(), trip, kHandedOver);
+      turn.store(2 * trip + 1, std::memory_order_release);
+    }
+  });
+  double best = 0;
+  for (int trip = 0; trip < kTrips; ++trip) {
+    while (turn.load(std::memory_order_acquire) != 2 * trip + 1) {
+    }
+    const auto begin = Clock::now();
+    sink = chosen.read(data.get(), kHandedOver);
+    best = std::max(best, kHandedOver / std::chrono::duration<double>(Clock::now() - begin).count());
+    turn.store(2 * trip + 2, std::memory_order_release);
+  }
+  other.join();
+  return best;
 }
 
 }  // namespace stages

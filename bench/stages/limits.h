@@ -16,5 +16,8 @@ double read_bandwidth(size_t footprint);
 // Cores that share a cache take less than 0.1 us. The host of a virtual machine may move its cores at any time.
 double round_trip();
 
+// Bytes/s at which a core reads 2 MiB that another one has just written, at best; 0 where there is only one core.
+double handed_over_bandwidth();
+
 }  // namespace stages
 }  // namespace drpass
