@@ -20,7 +20,7 @@ constexpr int kChains = 12;  // enough to hide the latency of a multiply-add, fe
 constexpr int kRepeats = 5;  // the best of so many: a limit is not an average
 constexpr double kSeconds = 0.01;
 constexpr int kTrips = 10;  // of a cache line, between looks at the clock
-constexpr size_t kBetweenLooks = size_t{1} << 20;  // bytes read at least, because looking takes as long as reading 8 KiB
+constexpr size_t kBetweenLooks = size_t{1} << 20;  // bytes: looking takes as long as reading 8 KiB
 constexpr size_t kHandedOver = size_t{2} << 20;
 
 template <int kLanes>

@@ -67,7 +67,7 @@ int main(int count, char** arguments) {
                stages::peak_flops() / 1e9);
   for (const int kilobytes : {16, 128, 256, 4096, 262144})
     std::fprintf(stderr, " %d KiB %.1f,", kilobytes, stages::read_bandwidth(size_t{1024} * kilobytes) / 1e9);
-  std::fprintf(stderr, " GB/s\na cache line to another core and back: %.0f ns; reading 2 MiB that it wrote: %.1f GB/s\n",
+  std::fprintf(stderr, " GB/s\na cache line to another core and back: %.0f ns; 2 MiB that it wrote: %.1f GB/s\n",
                stages::round_trip() * 1e9, stages::handed_over_bandwidth() / 1e9);
   std::fputs("of_peak_%: percent of that peak; of_read_%: bytes read and written, in percent of the speed of only "
              "reading as many different bytes (the /s after both means nothing)\n",

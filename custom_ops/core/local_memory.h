@@ -1,70 +1,88 @@
-// Scratch memory that stays with the thread that used it. Cores may share no cache but memory itself (parts of a socket,
-// sockets, virtual machines): what another one has written comes from there five times as slowly.
+// Scratch memory that stays with the thread that used it, from call to call. Cores may share no cache but memory itself
+// (parts of a socket, sockets, virtual machines): even to write a line that another one has written takes a way there.
 #pragma once
 
-#include <mutex>
-#include <thread>
-#include <vector>
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <new>
 
 #include "core/resources.h"
 
 namespace drpass {
 
-// Gives a thread the blocks that it has released before. For one call: the blocks go back at the end of its life.
-class LocalMemory : public Memory {
+// Free blocks of a thread, for its whole life; no more of them than it used at once.
+class ThreadBlocks {
  public:
-  explicit LocalMemory(Memory& memory) : memory_(memory) {}
-  ~LocalMemory() override {
-    for (const Block& block : blocks_) memory_.release(block.data);
-  }
-  LocalMemory(const LocalMemory&) = delete;
-  LocalMemory& operator=(const LocalMemory&) = delete;
+  struct alignas(64) Header {
+    size_t bytes;  // behind it; 0: the block belongs to another Memory
+  };
 
-  void* allocate(size_t bytes) override {
-    if (bytes > kLargest) return memory_.allocate(bytes);
-    const std::thread::id self = std::this_thread::get_id();
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      for (Block& block : blocks_)
-        if (block.free && block.bytes == bytes && block.thread == self) {
-          block.free = false;
-          return block.data;
-        }
-      blocks_.reserve(blocks_.size() + 1);  // so that nothing fails once there is a block
-    }
-    void* data = memory_.allocate(bytes);
-    const std::lock_guard<std::mutex> lock(mutex_);
-    blocks_.push_back({data, bytes, self, false});
-    return data;
+  ~ThreadBlocks() {
+    for (Header* block : free_) destroy(block);
   }
 
-  void release(void* data) override {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      for (Block& block : blocks_)
-        if (block.data == data) {
-          block.free = true;
-          block.thread = std::this_thread::get_id();
-          return;
-        }
+  // The smallest block that suffices. Where there is none, a new one takes the place of the largest.
+  Header* take(size_t bytes) {
+    Header** found = nullptr;
+    for (Header*& block : free_)
+      if (block && (!found || better(block->bytes, (*found)->bytes, bytes))) found = &block;
+    if (found) {
+      Header* block = *found;
+      *found = nullptr;
+      if (block->bytes >= bytes) return block;
+      destroy(block);
     }
-    memory_.release(data);
+    return new (::operator new(sizeof(Header) + bytes, kAlignment)) Header{bytes};
+  }
+
+  void give(Header* block) noexcept {
+    const auto place = std::find(free_.begin(), free_.end(), nullptr);
+    if (place == free_.end()) return destroy(block);
+    *place = block;
   }
 
  private:
-  // Larger blocks go back at once: they do not stay in a cache of one core.
-  static constexpr size_t kLargest = 4 << 20;
+  static constexpr std::align_val_t kAlignment{alignof(Header)};
 
-  struct Block {
-    void* data;
-    size_t bytes;
-    std::thread::id thread;  // that released it
-    bool free;
-  };
+  // Whether `size` suits `bytes` more than `other` does.
+  static bool better(size_t size, size_t other, size_t bytes) {
+    if ((size >= bytes) != (other >= bytes)) return size >= bytes;
+    return size >= bytes ? size < other : size > other;
+  }
+  static void destroy(Header* block) noexcept { ::operator delete(block, kAlignment); }
+
+  std::array<Header*, 8> free_{};
+};
+
+// Small blocks come from the thread that asks and go to the one that releases them; large ones belong to `memory`.
+class LocalMemory : public Memory {
+ public:
+  explicit LocalMemory(Memory& memory) : memory_(memory) {}
+
+  void* allocate(size_t bytes) override {
+    if (bytes <= kLargest) return blocks().take(bytes ? bytes : 1) + 1;
+    if (bytes > SIZE_MAX - sizeof(Header)) throw std::bad_alloc();
+    return new (memory_.allocate(sizeof(Header) + bytes)) Header{0} + 1;
+  }
+
+  void release(void* data) override {
+    Header* block = static_cast<Header*>(data) - 1;
+    block->bytes ? blocks().give(block) : memory_.release(block);
+  }
+
+ private:
+  using Header = ThreadBlocks::Header;
+  // Larger blocks do not stay in the cache of a core, and a thread that rests should not keep much.
+  static constexpr size_t kLargest = 1 << 20;
+
+  static ThreadBlocks& blocks() {
+    thread_local ThreadBlocks blocks;
+    return blocks;
+  }
 
   Memory& memory_;
-  std::mutex mutex_;
-  std::vector<Block> blocks_;
 };
 
 }  // namespace drpass

@@ -96,7 +96,9 @@ void pool(const PoolParameters& p, const PoolGeometry& g, const float* x, float*
     for (int64_t i = first; i < std::min(first + kRows, g.rows.out); ++i) {
       const int64_t start = i * g.rows.stride - g.rows.pad, top = std::max<int64_t>(start, 0);
       row.x = x + slab * g.rows.in * row.row_stride + top * row.row_stride;
-      row.rows = std::min(start + g.rows.kernel, g.rows.in) - top;
+      const int64_t bottom = std::min(start + g.rows.kernel, g.rows.in);
+      row.rows = bottom - top;
+      row.ahead = std::min(g.rows.stride, g.rows.in - bottom);
       row.y = planes ? line.data() : y + (slab * pixels + i * g.columns.out) * kPanel;
       run_row(row);
       if (planes)

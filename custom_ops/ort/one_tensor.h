@@ -12,6 +12,7 @@
 #include <string>
 
 #include "core/kernels/kernel_set.h"
+#include "core/local_memory.h"
 #include "cuda/device.h"
 #include "ort/api.h"
 #include "ort/host.h"
@@ -34,7 +35,8 @@ class OneTensorKernel {
     return run_guarded(Operator::kName, name_, [&] {
       Ort::KernelContext context(raw);
       PoolExecutor executor(raw);
-      ArenaMemory memory(allocator_.get());
+      ArenaMemory arena(allocator_.get());
+      LocalMemory memory(arena);
       Operator::run(parameters_, Operator::bind(parameters_, context), kernels_, executor, memory);
     });
   }

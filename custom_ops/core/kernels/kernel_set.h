@@ -180,6 +180,7 @@ struct PoolRow {
   bool average;
   const float* x;  // the first of those rows
   int64_t row_stride, rows, width;
+  int64_t ahead;  // rows behind those, which the next output row reads, too
   int64_t outputs, kernel, stride, pad;  // along the row
   int64_t count;  // divisor of an average; 0: the values that are there
   float* y;
