@@ -13,6 +13,7 @@
 #include "core/engine.h"
 #include "core/fully_connected.h"
 #include "core/hyperplanes.h"
+#include "core/local_memory.h"
 #include "core/memo.h"
 #include "core/stages.h"
 #include "core/winograd.h"
@@ -209,6 +210,27 @@ int fully_connected_differences(int64_t rows) {
   });
 }
 
+// Scratch memory of all sizes, which another thread releases and uses again. Returns how many blocks are not aligned.
+int scratch_failures() {
+  HeapMemory heap;
+  LocalMemory memory(heap);
+  int failures = 0;
+  const auto allocate = [&] {
+    std::vector<void*> blocks;
+    for (size_t bytes = 1; bytes < size_t{8} << 20; bytes *= 3) {
+      blocks.push_back(std::memset(memory.allocate(bytes), 1, bytes));
+      failures += reinterpret_cast<uintptr_t>(blocks.back()) % 64 != 0;
+    }
+    return blocks;
+  };
+  const std::vector<void*> blocks = allocate();
+  std::thread([&] {
+    for (void* block : blocks) memory.release(block);
+    for (void* block : allocate()) memory.release(block);
+  }).join();
+  return failures;
+}
+
 }  // namespace
 
 int main() {
@@ -226,6 +248,10 @@ int main() {
   for (const Layout x : {Layout::planes, Layout::blocked})
     for (const Layout y : {Layout::planes, Layout::blocked}) judge(depthwise_differences(x, y));
   for (const int64_t rows : {1, 7, 40}) judge(fully_connected_differences(rows));
+  if (const int wrong = scratch_failures()) {
+    std::printf("%d blocks of scratch memory are not aligned\n", wrong);
+    ++failed;
+  }
   std::printf("%s: %d cases, %d failed\n", choose_kernels()->name, index, failed);
   return failed ? 1 : 0;
 }

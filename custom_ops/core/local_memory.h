@@ -23,7 +23,8 @@ class ThreadBlocks {
     for (Header* block : free_) destroy(block);
   }
 
-  // The smallest block that suffices. Where there is none, a new one takes the place of the largest.
+  // The smallest block that suffices. Where there is none, a new one takes the place of the largest. AddressSanitizer gets
+  // a new one always: it sees steps beyond a block only if this is no larger than it was asked for.
   Header* take(size_t bytes) {
     Header** found = nullptr;
     for (Header*& block : free_)
@@ -31,7 +32,7 @@ class ThreadBlocks {
     if (found) {
       Header* block = *found;
       *found = nullptr;
-      if (block->bytes >= bytes) return block;
+      if (kReuse && block->bytes >= bytes) return block;
       destroy(block);
     }
     return new (::operator new(sizeof(Header) + bytes, kAlignment)) Header{bytes};
@@ -44,6 +45,11 @@ class ThreadBlocks {
   }
 
  private:
+#ifdef __SANITIZE_ADDRESS__
+  static constexpr bool kReuse = false;
+#else
+  static constexpr bool kReuse = true;
+#endif
   static constexpr std::align_val_t kAlignment{alignof(Header)};
 
   // Whether `size` suits `bytes` more than `other` does.
