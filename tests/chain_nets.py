@@ -112,7 +112,7 @@ def networks(draw: st.DrawFn) -> onnx.ModelProto:
         kind = draw(st.sampled_from(_KINDS))
         alike = [name for name, count, other in values if (count, other) == (channels, size)]
         if kind == "conv":
-            group = draw(st.sampled_from([1, 1, 2]))
+            group = draw(st.sampled_from([1, 1, 2])) if channels % 2 == 0 else 1
             outputs = draw(st.sampled_from([6, 8, 16, 24, 32]))
             net.conv(x, y, channels, outputs, kernel=draw(st.sampled_from([1, 3])), group=group)
             channels = outputs
