@@ -15,6 +15,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from drpass import runtime
+from drpass.operator import schema
 from drpass.operator.packing import pack_weights
 
 KERNEL_SETS = ("reference", "portable", "avx2", "avx512")
@@ -207,3 +208,12 @@ def _model(nodes: list, inputs: list, outputs: list, constants: dict[str, np.nda
     graph = helper.make_graph(nodes, "g", inputs, outputs, initializers)
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.drpass", 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+
+
+def inferred(model: bytes, x_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of Y that the Python schema infers."""
+    schema.register()
+    proto = onnx.ModelProto.FromString(model)
+    proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("X", onnx.TensorProto.FLOAT, x_shape))
+    found = onnx.shape_inference.infer_shapes(proto, strict_mode=True, check_type=True)
+    return tuple(dim.dim_value for dim in found.graph.output[0].type.tensor_type.shape.dim)

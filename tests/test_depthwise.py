@@ -12,13 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models_for_tests import model, node, random_array
 from onnx import helper, numpy_helper
-from operator_models import ACTIVATIONS, Case, block, forced_kernels, runnable_kernel_sets, session, targets
+from operator_models import ACTIVATIONS, Case, block, forced_kernels, inferred, runnable_kernel_sets, session, targets
 from rewriting import assert_same_outputs, rewrite_exactly
 
 from drpass import restore
 from drpass.errors import DrpassError
 from drpass.explanation import explain
-from drpass.operator import schema
 from drpass.operator.packing import PANEL, unblock, unpack_depthwise
 from drpass.operator.spec import DEPTHWISE, DOMAIN
 from drpass.rewriting import rewrite
@@ -105,15 +104,6 @@ def test_equals_onnxruntime_in_every_kernel_set_and_layout(case: Case, x_layout:
         with forced_kernels("portable"):  # which does not fuse
             found.discard(session(model, 1).run(None, {"X": x})[0].tobytes())
         assert len(found) <= 1
-
-
-def inferred(model: bytes, x_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of Y that the Python schema infers."""
-    schema.register()
-    proto = onnx.ModelProto.FromString(model)
-    proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("X", onnx.TensorProto.FLOAT, x_shape))
-    found = onnx.shape_inference.infer_shapes(proto, strict_mode=True, check_type=True)
-    return tuple(dim.dim_value for dim in found.graph.output[0].type.tensor_type.shape.dim)
 
 
 def a_case(channels: int = 20, size: int = 9, activation: str = "none", **attributes: Any) -> Case:

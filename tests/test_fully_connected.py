@@ -11,11 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models_for_tests import model, node, random_array
 from onnx import helper, numpy_helper
-from operator_models import ACTIVATIONS, forced_kernels, runnable_kernel_sets, session, targets
+from operator_models import ACTIVATIONS, forced_kernels, inferred, runnable_kernel_sets, session, targets
 from rewriting import EXACT, assert_same_outputs, ops, rewrite_exactly
 
 from drpass import explain, restore, rewrite
-from drpass.operator import schema
 from drpass.operator.packing import WIDE_PANEL, unpack_fully_connected
 from drpass.operator.spec import DOMAIN, FULLY_CONNECTED
 from drpass.passes import fully_connected
@@ -87,15 +86,6 @@ def test_equals_the_product_in_every_kernel_set_and_for_every_split(
             alone = np.concatenate([run(single, row[None]) for row in x.reshape(-1, inputs)])
         assert alone.tobytes() == actual.tobytes(), kernels  # whether zeros were listed or not
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5 * inputs**0.5, err_msg=kernels)
-
-
-def inferred(made: bytes, x_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of Y that the Python schema infers."""
-    schema.register()
-    proto = onnx.ModelProto.FromString(made)
-    proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("X", onnx.TensorProto.FLOAT, x_shape))
-    found = onnx.shape_inference.infer_shapes(proto, strict_mode=True, check_type=True)
-    return tuple(dim.dim_value for dim in found.graph.output[0].type.tensor_type.shape.dim)
 
 
 def test_runs_on_all_targets() -> None:

@@ -10,12 +10,11 @@ import pytest
 from chain_nets import EXACT, Net, blocked, check, types
 from models_for_tests import random_array
 from onnx import helper, numpy_helper
-from operator_models import block, forced_kernels, runnable_kernel_sets, session, targets
+from operator_models import block, forced_kernels, inferred, runnable_kernel_sets, session, targets
 
 from drpass import restore
 from drpass.errors import DrpassError
 from drpass.explanation import explain
-from drpass.operator import schema
 from drpass.operator.packing import PANEL, unblock
 from drpass.operator.spec import DOMAIN, UPSAMPLE
 from drpass.rewriting import rewrite
@@ -37,15 +36,6 @@ def upsample_model(scales: list[int] | None) -> bytes:
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid(DOMAIN, 1)]
     graph = helper.make_graph([made], "g", [x], [y])
     return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
-
-
-def inferred(made: bytes, x_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of Y that the Python schema infers."""
-    schema.register()
-    proto = onnx.ModelProto.FromString(made)
-    proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("X", onnx.TensorProto.FLOAT, x_shape))
-    found = onnx.shape_inference.infer_shapes(proto, strict_mode=True, check_type=True)
-    return tuple(dim.dim_value for dim in found.graph.output[0].type.tensor_type.shape.dim)
 
 
 @pytest.mark.parametrize("scales", [[1, 1], [2, 2], [3, 1], [1, 4], [7, 9]], ids=str)

@@ -149,11 +149,7 @@ DepthwiseGeometry resolve_depthwise(const Parameters& p, const std::vector<int64
   if (w != weights)
     throw std::invalid_argument("W has shape " + format_shape(w) + ", but " + format_shape(weights) + " was expected");
   checked_product({g.images, g.blocks, g.rows.in, g.columns.in, kPanel});
-  checked_product({g.images, g.blocks, g.rows.out, g.columns.out, kPanel});
-  if (p.y_layout == Layout::blocked)
-    g.y_shape = {g.images, g.blocks, g.rows.out, g.columns.out, kPanel};
-  else
-    g.y_shape = {g.images, p.output_channels, g.rows.out, g.columns.out};
+  g.y_shape = image_shape(p.y_layout, g.images, p.output_channels, g.rows.out, g.columns.out);
   return g;
 }
 

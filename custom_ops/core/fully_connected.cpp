@@ -110,7 +110,7 @@ class FullyConnected {
                                     list.offsets.data() + begin, list.ends[part] - begin,
                                     acc.data() + row * kWidePanel});
         }
-      finish(static_cast<int64_t>(panel), 0, g_.rows, acc.data(), kWidePanel);
+      finish(static_cast<int64_t>(panel), 0, g_.rows, acc.data());
     });
   }
 
@@ -128,7 +128,7 @@ class FullyConnected {
         const int64_t depth = std::min(kDepth, g_.inputs - k);
         for (int64_t c = 0; c < depth; c += kPanel)
           for (int64_t row = 0; row < rows; ++row)
-            std::memcpy(patch.data() + (c * rows) + row * kPanel, x_ + (first + row) * g_.inputs + k + c,
+            std::memcpy(patch.data() + c * rows + row * kPanel, x_ + (first + row) * g_.inputs + k + c,
                         std::min(kPanel, depth - c) * sizeof(float));
         DenseBlock block{};
         block.patch = patch.data();
@@ -144,15 +144,15 @@ class FullyConnected {
         block.first = k == 0;
         kernels_.dense(block);
       }
-      finish(panel, first, rows, acc.data(), kWidePanel);
+      finish(panel, first, rows, acc.data());
     });
   }
 
-  void finish(int64_t panel, int64_t first_row, int64_t rows, const float* acc, int64_t ld) const {
+  void finish(int64_t panel, int64_t first_row, int64_t rows, const float* acc) const {
     const int64_t m = panel * kWidePanel;
     Epilogue e{};
     e.acc = acc;
-    e.ld = ld;
+    e.ld = kWidePanel;
     e.pixels = rows;
     e.outputs = std::min(kWidePanel, p_.outputs - m);
     e.bias = bias_ ? bias_ + m : nullptr;

@@ -168,6 +168,13 @@ void check_bias(int64_t output_channels, const std::vector<int64_t>& shape) {
                                 "] was expected");
 }
 
+std::vector<int64_t> image_shape(Layout layout, int64_t images, int64_t channels, int64_t rows, int64_t columns) {
+  const int64_t blocks = divide_up(channels, kPanel);
+  checked_product({images, blocks, rows, columns, kPanel});
+  if (layout == Layout::blocked) return {images, blocks, rows, columns, kPanel};
+  return {images, channels, rows, columns};
+}
+
 std::string format_shape(const std::vector<int64_t>& shape) {
   std::string text = "[";
   for (size_t axis = 0; axis < shape.size(); ++axis) text += (axis ? ", " : "") + std::to_string(shape[axis]);

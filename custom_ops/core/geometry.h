@@ -89,6 +89,9 @@ std::vector<int64_t> packed_weight_shape(const Geometry& geometry);
 void check_packed_weights(const Geometry& geometry, const std::vector<int64_t>& w_shape);
 void check_bias(int64_t output_channels, const std::vector<int64_t>& shape);
 
+// Of images [images, channels, rows, columns] in a layout. Throws std::invalid_argument where an offset would leave 64 bits.
+std::vector<int64_t> image_shape(Layout layout, int64_t images, int64_t channels, int64_t rows, int64_t columns);
+
 // Writes "[1, 3, 224, 224]".
 std::string format_shape(const std::vector<int64_t>& shape);
 

@@ -67,11 +67,7 @@ PoolGeometry resolve_pool(const PoolParameters& p, const std::vector<int64_t>& x
   g.rows = pool_axis(p, 0, x[2]);
   g.columns = pool_axis(p, 1, x[3]);
   checked_product({g.images, g.blocks, g.rows.in, g.columns.in, kPanel});
-  checked_product({g.images, g.blocks, g.rows.out, g.columns.out, kPanel});
-  if (p.y_layout == Layout::blocked)
-    g.y_shape = {g.images, g.blocks, g.rows.out, g.columns.out, kPanel};
-  else
-    g.y_shape = {g.images, p.channels, g.rows.out, g.columns.out};
+  g.y_shape = image_shape(p.y_layout, g.images, p.channels, g.rows.out, g.columns.out);
   return g;
 }
 

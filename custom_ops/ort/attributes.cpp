@@ -277,38 +277,16 @@ Parameters read_depthwise(const Reader<Source>& reader) {
   return p;
 }
 
-}  // namespace
-
-Parameters read_depthwise_parameters(const OrtKernelInfo* info) {
-  const KernelSource source(info);
-  return read_depthwise(Reader<KernelSource>(source));
-}
-
-Parameters read_depthwise_shape_parameters(OrtShapeInferContext* context) {
-  const InferenceSource source(context);
-  return read_depthwise(Reader<InferenceSource>(source));
-}
-
 template <typename Source>
-static FullyConnectedParameters read_fully_connected(const Reader<Source>& reader) {
+FullyConnectedParameters read_fully_connected(const Reader<Source>& reader) {
   FullyConnectedParameters p;
   p.outputs = reader.template get_in<int64_t>("output_channels", 0, 1, kLargest);
   read_activation(reader, p);
   return p;
 }
 
-FullyConnectedParameters read_fully_connected_parameters(const OrtKernelInfo* info) {
-  const KernelSource source(info);
-  return read_fully_connected(Reader<KernelSource>(source));
-}
-
-FullyConnectedParameters read_fully_connected_shape_parameters(OrtShapeInferContext* context) {
-  const InferenceSource source(context);
-  return read_fully_connected(Reader<InferenceSource>(source));
-}
-
 template <typename Source>
-static UpsampleParameters read_upsample(const Reader<Source>& reader) {
+UpsampleParameters read_upsample(const Reader<Source>& reader) {
   const std::vector<int64_t> scales = reader.template get<std::vector<int64_t>>("scales", {});
   if (scales.size() != 2) fail("scales needs 2 values, not " + std::to_string(scales.size()));
   for (int64_t scale : scales)
@@ -316,25 +294,42 @@ static UpsampleParameters read_upsample(const Reader<Source>& reader) {
   return {scales[0], scales[1]};
 }
 
-UpsampleParameters read_upsample_parameters(const OrtKernelInfo* info) {
+// What `read` makes of the attributes of a node, when its kernel is made and during shape inference.
+template <typename Read>
+auto read_from(const OrtKernelInfo* info, const Read& read) {
   const KernelSource source(info);
-  return read_upsample(Reader<KernelSource>(source));
+  return read(Reader<KernelSource>(source));
+}
+template <typename Read>
+auto read_from(OrtShapeInferContext* context, const Read& read) {
+  const InferenceSource source(context);
+  return read(Reader<InferenceSource>(source));
 }
 
+constexpr auto kDepthwise = [](const auto& reader) { return read_depthwise(reader); };
+constexpr auto kFullyConnected = [](const auto& reader) { return read_fully_connected(reader); };
+constexpr auto kUpsample = [](const auto& reader) { return read_upsample(reader); };
+constexpr auto kPool = [](const auto& reader) { return read_pool(reader); };
+
+}  // namespace
+
+Parameters read_depthwise_parameters(const OrtKernelInfo* info) { return read_from(info, kDepthwise); }
+Parameters read_depthwise_shape_parameters(OrtShapeInferContext* context) { return read_from(context, kDepthwise); }
+
+FullyConnectedParameters read_fully_connected_parameters(const OrtKernelInfo* info) {
+  return read_from(info, kFullyConnected);
+}
+FullyConnectedParameters read_fully_connected_shape_parameters(OrtShapeInferContext* context) {
+  return read_from(context, kFullyConnected);
+}
+
+UpsampleParameters read_upsample_parameters(const OrtKernelInfo* info) { return read_from(info, kUpsample); }
 UpsampleParameters read_upsample_shape_parameters(OrtShapeInferContext* context) {
-  const InferenceSource source(context);
-  return read_upsample(Reader<InferenceSource>(source));
+  return read_from(context, kUpsample);
 }
 
-PoolParameters read_pool_parameters(const OrtKernelInfo* info) {
-  const KernelSource source(info);
-  return read_pool(Reader<KernelSource>(source));
-}
-
-PoolParameters read_pool_shape_parameters(OrtShapeInferContext* context) {
-  const InferenceSource source(context);
-  return read_pool(Reader<InferenceSource>(source));
-}
+PoolParameters read_pool_parameters(const OrtKernelInfo* info) { return read_from(info, kPool); }
+PoolParameters read_pool_shape_parameters(OrtShapeInferContext* context) { return read_from(context, kPool); }
 
 Parameters read_parameters(const OrtKernelInfo* info) {
   const KernelSource source(info);

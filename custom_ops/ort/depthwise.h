@@ -12,12 +12,7 @@ struct Depthwise {
   using Parameters = drpass::Parameters;
   static Parameters read(const OrtKernelInfo* info);
   static OrtStatus* infer_shape(OrtShapeInferContext* context);
-  struct Call {
-    DepthwiseGeometry geometry;
-    bool half;  // all tensors are of float16
-    const void *x, *w, *bias;  // bias may be absent
-    void* y;
-  };
+  using Call = WeightedCall<DepthwiseGeometry>;
   static Call bind(const Parameters& parameters, Ort::KernelContext& context);
   static void run(const Parameters& parameters, const Call& call, const KernelSet* kernels, Executor& executor,
                   Memory& memory);

@@ -1,6 +1,5 @@
 #include "ort/fully_connected.h"
 
-#include "core/geometry.h"
 #include "ort/attributes.h"
 #include "ort/shape_inference.h"
 
@@ -20,16 +19,8 @@ OrtStatus* FullyConnectedLayer::infer_shape(OrtShapeInferContext* context) {
 }
 
 FullyConnectedLayer::Call FullyConnectedLayer::bind(const Parameters& parameters, Ort::KernelContext& context) {
-  const auto x = context.GetInput(0), w = context.GetInput(1);
-  Call call{};
-  call.geometry = resolve_fully_connected(parameters, x.GetTensorTypeAndShapeInfo().GetShape(),
-                                          w.GetTensorTypeAndShapeInfo().GetShape());
-  call.half = is_half(x);
-  call.x = x.GetTensorRawData();
-  call.w = w.GetTensorRawData();
-  call.bias = bias_of(parameters.outputs, context);
-  call.y = context.GetOutput(0, call.geometry.y_shape).GetTensorMutableRawData();
-  return call;
+  const auto resolve = [&](const auto& x, const auto& w) { return resolve_fully_connected(parameters, x, w); };
+  return bind_weighted(resolve, parameters.outputs, context);
 }
 
 void FullyConnectedLayer::run(const Parameters& parameters, const Call& call, const KernelSet* kernels,

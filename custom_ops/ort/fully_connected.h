@@ -12,12 +12,7 @@ struct FullyConnectedLayer {
   using Parameters = FullyConnectedParameters;
   static Parameters read(const OrtKernelInfo* info);
   static OrtStatus* infer_shape(OrtShapeInferContext* context);
-  struct Call {
-    FullyConnectedGeometry geometry;
-    bool half;  // all tensors are of float16
-    const void *x, *w, *bias;  // bias may be absent
-    void* y;
-  };
+  using Call = WeightedCall<FullyConnectedGeometry>;
   static Call bind(const Parameters& parameters, Ort::KernelContext& context);
   static void run(const Parameters& parameters, const Call& call, const KernelSet* kernels, Executor& executor,
                   Memory& memory);

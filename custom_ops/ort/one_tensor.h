@@ -10,6 +10,7 @@
 #pragma once
 
 #include <string>
+#include <type_traits>
 
 #include "core/kernels/kernel_set.h"
 #include "core/local_memory.h"
@@ -18,6 +19,26 @@
 #include "ort/host.h"
 
 namespace drpass {
+
+// A call of an operator with constant weights and a bias, which may be absent.
+template <typename Geometry>
+struct WeightedCall {
+  Geometry geometry;
+  bool half;  // all tensors are of float16
+  const void *x, *w, *bias;
+  void* y;
+};
+
+// resolve(shape of X, shape of W) makes the geometry of the call.
+template <typename Resolve>
+auto bind_weighted(const Resolve& resolve, int64_t output_channels, Ort::KernelContext& context) {
+  const auto x = context.GetInput(0), w = context.GetInput(1);
+  const auto geometry = resolve(x.GetTensorTypeAndShapeInfo().GetShape(), w.GetTensorTypeAndShapeInfo().GetShape());
+  const void* bias = bias_of(output_channels, context);
+  void* y = context.GetOutput(0, geometry.y_shape).GetTensorMutableRawData();
+  return WeightedCall<std::decay_t<decltype(geometry)>>{geometry, is_half(x), x.GetTensorRawData(),
+                                                        w.GetTensorRawData(), bias, y};
+}
 
 // One node of a session. Compute may run concurrently: it changes nothing here.
 template <typename Operator>

@@ -5,7 +5,7 @@ With it registered, ``onnx.checker`` (full check, custom domains) and strict sha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import onnx
 from onnx import TensorProto, TypeProto, defs, helper
@@ -193,40 +193,36 @@ def _optional(defaults: Mapping[str, int | float | str]) -> list[defs.OpSchema.A
 
 
 def _infer_pool(context: onnx.shape_inference.InferenceContext) -> None:
-    attributes = _attributes_of(context, POOL)
-    try:
-        _check_names(attributes, {"mode": POOL_MODES, "y_layout": LAYOUTS})
-        output = infer_pool(attributes, _input_shape(context, 0))
-    except ShapeError as error:
-        raise onnx.shape_inference.InferenceError(f"{POOL} {context.get_display_name()}: {error}") from error
-    _set_type_of_inputs(context, output)
+    _infer_one(context, POOL, infer_pool, {"mode": POOL_MODES, "y_layout": LAYOUTS})
 
 
 def _infer_depthwise(context: onnx.shape_inference.InferenceContext) -> None:
-    attributes = _attributes_of(context, DEPTHWISE)
-    try:
-        _check_names(attributes, {name: _CHOICES[name] for name in ("activation", "x_layout", "y_layout")})
-        output = infer_depthwise(attributes, *(_input_shape(context, index) for index in range(3)))
-    except ShapeError as error:
-        raise onnx.shape_inference.InferenceError(f"{DEPTHWISE} {context.get_display_name()}: {error}") from error
-    _set_type_of_inputs(context, output)
+    choices = {name: _CHOICES[name] for name in ("activation", "x_layout", "y_layout")}
+    _infer_one(context, DEPTHWISE, infer_depthwise, choices, inputs=3)
 
 
 def _infer_fully_connected(context: onnx.shape_inference.InferenceContext) -> None:
-    attributes = _attributes_of(context, FULLY_CONNECTED)
-    try:
-        _check_names(attributes, {"activation": _CHOICES["activation"]})
-        output = infer_fully_connected(attributes, *(_input_shape(context, index) for index in range(3)))
-    except ShapeError as error:
-        raise onnx.shape_inference.InferenceError(f"{FULLY_CONNECTED} {context.get_display_name()}: {error}") from error
-    _set_type_of_inputs(context, output)
+    _infer_one(context, FULLY_CONNECTED, infer_fully_connected, {"activation": _CHOICES["activation"]}, inputs=3)
 
 
 def _infer_upsample(context: onnx.shape_inference.InferenceContext) -> None:
+    _infer_one(context, UPSAMPLE, infer_upsample, {})
+
+
+def _infer_one(
+    context: onnx.shape_inference.InferenceContext,
+    op_type: str,
+    infer_shape: Callable[..., list[Dim] | None],
+    choices: dict[str, tuple[str, ...]],
+    inputs: int = 1,
+) -> None:
+    """Of one output: ``infer_shape`` makes its shape of the attributes and the shapes of all inputs."""
+    attributes = _attributes_of(context, op_type)
     try:
-        output = infer_upsample(_attributes_of(context, UPSAMPLE), _input_shape(context, 0))
+        _check_names(attributes, choices)
+        output = infer_shape(attributes, *(_input_shape(context, index) for index in range(inputs)))
     except ShapeError as error:
-        raise onnx.shape_inference.InferenceError(f"{UPSAMPLE} {context.get_display_name()}: {error}") from error
+        raise onnx.shape_inference.InferenceError(f"{op_type} {context.get_display_name()}: {error}") from error
     _set_type_of_inputs(context, output)
 
 

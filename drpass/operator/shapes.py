@@ -36,7 +36,7 @@ def infer(
     if group < 1 or channels % group:
         raise ShapeError(f"output_channels {channels} is not a multiple of group {group}")
     kernel = attributes.get("kernel_shape")
-    _check_weights(w, channels, group, kernel)
+    _check_shape("W", w, [group, -(-(channels // group) // PANEL), math.prod(kernel or ()), None, PANEL])
     x_blocked, y_blocked = (_text(attributes.get(name, "")) == BLOCKED for name in ("x_layout", "y_layout"))
     if (x_blocked or y_blocked) and kernel is None:
         raise ShapeError("x_layout and y_layout must be NCHW in the matrix form")
@@ -48,8 +48,7 @@ def infer(
             output = blocked(output)
     else:
         output = _matrix(x, w, channels, group, bool(attributes.get("trans_a", 0)))
-    if b is not None and (len(b) != 1 or not _compatible(b[0], channels)):
-        raise ShapeError(f"B has shape {_show(b)}, but [{channels}] was expected")
+    _check_shape("B", b, [channels])
     if a is not None and output is not None:
         _check_broadcast(a, output)
     return output, _stats(attributes, x, w, group)
@@ -60,9 +59,7 @@ def check_windows(windows: Sequence[int], w: Shape | None, attributes: Mapping[s
     inputs = w[3] if w is not None else None
     blocks = -(-inputs // PANEL) if isinstance(inputs, int) else None
     n = next(iter(attributes.get("kernel_shape") or ()), 0) + 3
-    expected: Shape = [windows[0] if windows else 0, blocks, n, n, PANEL]
-    if len(windows) != 5 or not all(_compatible(left, right) for left, right in zip(windows, expected, strict=True)):
-        raise ShapeError(f"memo_windows has shape {_show(windows)}, but {_show(expected)} was expected")
+    _check_shape("memo_windows", list(windows), [windows[0] if windows else 0, blocks, n, n, PANEL])
 
 
 def blocked(shape: Shape) -> Shape:
@@ -114,11 +111,8 @@ def infer_depthwise(attributes: Mapping[str, Any], x: Shape | None, w: Shape | N
         raise ShapeError(f"channels must be in [1, 2^31), not {channels}")
     if len(kernel) != 2:
         raise ShapeError(f"kernel_shape needs 2 values for a kernel of rank 2, not {len(kernel)}")
-    expected: Shape = [-(-channels // PANEL), math.prod(kernel), PANEL]
-    if w is not None and (len(w) != 3 or not all(map(_compatible, w, expected))):
-        raise ShapeError(f"W has shape {_show(w)}, but {_show(expected)} was expected")
-    if b is not None and (len(b) != 1 or not _compatible(b[0], channels)):
-        raise ShapeError(f"B has shape {_show(b)}, but [{channels}] was expected")
+    _check_shape("W", w, [-(-channels // PANEL), math.prod(kernel), PANEL])
+    _check_shape("B", b, [channels])
     if x is not None and _text(attributes.get("x_layout", "")) == BLOCKED:
         x = unblocked(x, channels)
     if x is not None and len(x) == 4 and not _compatible(x[1], channels):
@@ -151,11 +145,8 @@ def infer_fully_connected(
         raise ShapeError(f"output_channels must be in [1, 2^31), not {outputs}")
     if x is not None and not x:
         raise ShapeError("X has shape [], but FullyConnected needs [..., K]")
-    expected: Shape = [-(-outputs // WIDE_PANEL), x[-1] if x else None, WIDE_PANEL]
-    if w is not None and (len(w) != 3 or not all(map(_compatible, w, expected))):
-        raise ShapeError(f"W has shape {_show(w)}, but {_show(expected)} was expected")
-    if b is not None and (len(b) != 1 or not _compatible(b[0], outputs)):
-        raise ShapeError(f"B has shape {_show(b)}, but [{outputs}] was expected")
+    _check_shape("W", w, [-(-outputs // WIDE_PANEL), x[-1] if x else None, WIDE_PANEL])
+    _check_shape("B", b, [outputs])
     return None if x is None else [*x[:-1], outputs]
 
 
@@ -180,12 +171,12 @@ def convolution_dim(size: Dim, kernel: int, stride: int, dilation: int, pads: tu
     return size if stride == 1 and padding == reach else None
 
 
-def _check_weights(w: Shape | None, channels: int, group: int, kernel: Sequence[int] | None) -> None:
-    if w is None:
+def _check_shape(name: str, shape: Shape | None, expected: Shape) -> None:
+    """Raise ShapeError if what is known of the shape of ``name`` contradicts what is expected."""
+    if shape is None:
         return
-    expected: Shape = [group, -(-(channels // group) // PANEL), math.prod(kernel or ()), None, PANEL]
-    if len(w) != 5 or not all(_compatible(left, right) for left, right in zip(w, expected, strict=True)):
-        raise ShapeError(f"W has shape {_show(w)}, but {_show(expected)} was expected")
+    if len(shape) != len(expected) or not all(map(_compatible, shape, expected)):
+        raise ShapeError(f"{name} has shape {_show(shape)}, but {_show(expected)} was expected")
 
 
 def _convolution(

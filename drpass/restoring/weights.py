@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
@@ -31,14 +32,7 @@ def unpacked(
     shape = (channels, packed[3], *kernel)
     fits = group >= 1 and channels >= 1 and channels % group == 0 and packed == packed_shape(shape, group)
     require(fits, f"weights {list(packed)} are no packing of {list(shape)} in {group} groups")
-
-    def unpack() -> Array:
-        data = tensor.numpy()
-        weights = unpack_weights(data, channels, kernel or None)
-        forget(data)
-        return np.ascontiguousarray(weights.T) if transposed else weights
-
-    return deferred(unpack, shape[::-1] if transposed else shape, ir.DataType(tensor.dtype))
+    return _deferred(tensor, lambda data: unpack_weights(data, channels, kernel or None), shape, transposed)
 
 
 def unpacked_depthwise(value: ir.Value, channels: int, kernel: tuple[int, ...]) -> ir.TensorProtocol:
@@ -46,8 +40,7 @@ def unpacked_depthwise(value: ir.Value, channels: int, kernel: tuple[int, ...]) 
     tensor = float_tensor(value, "weights")
     packed, wanted = tuple(tensor.shape.numpy()), (-(-channels // PANEL), math.prod(kernel), PANEL)
     require(channels >= 1 and packed == wanted, f"weights {list(packed)} are not {list(wanted)}")
-    shape = (channels, 1, *kernel)
-    return deferred(lambda: unpack_depthwise(tensor.numpy(), channels, kernel), shape, ir.DataType(tensor.dtype))
+    return _deferred(tensor, lambda data: unpack_depthwise(data, channels, kernel), (channels, 1, *kernel))
 
 
 def unpacked_wide(value: ir.Value, outputs: int, transposed: bool) -> ir.TensorProtocol:
@@ -56,12 +49,18 @@ def unpacked_wide(value: ir.Value, outputs: int, transposed: bool) -> ir.TensorP
     packed = tuple(tensor.shape.numpy())
     fits = len(packed) == 3 and outputs >= 1 and (packed[0], packed[2]) == (-(-outputs // WIDE_PANEL), WIDE_PANEL)
     require(fits, f"weights {list(packed)} are none of {outputs} outputs")
-    shape = (outputs, packed[1])
+    return _deferred(tensor, lambda data: unpack_fully_connected(data, outputs), (outputs, packed[1]), transposed)
 
-    def unpack() -> Array:
+
+def _deferred(
+    tensor: ir.TensorProtocol, unpack: Callable[[Array], Array], shape: tuple[int, ...], transposed: bool = False
+) -> ir.TensorProtocol:
+    """What is unpacked of a tensor when it is read, or that transposed; ``shape`` is from before."""
+
+    def make() -> Array:
         data = tensor.numpy()
-        weights = unpack_fully_connected(data, outputs)
+        weights = unpack(data)
         forget(data)
         return np.ascontiguousarray(weights.T) if transposed else weights
 
-    return deferred(unpack, shape[::-1] if transposed else shape, ir.DataType(tensor.dtype))
+    return deferred(make, shape[::-1] if transposed else shape, ir.DataType(tensor.dtype))
