@@ -34,7 +34,7 @@ from drpass.rewriting import rewrite
 
 #: Multiply-adds of a cycle at the peak of AVX-512 on the machine of docs/performance.md, and cycles to add one row of
 #: 64 outputs of 16 bits there (`make bench-stages`).
-MULTIPLY_ADDS, ROW_CYCLES = 16.0, 9.0
+MULTIPLY_ADDS, ROW_CYCLES = 32.0, 6.0
 
 #: Row of rows.toml, and node.
 LAYERS = (
