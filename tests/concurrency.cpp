@@ -16,6 +16,7 @@
 #include "core/local_memory.h"
 #include "core/memo.h"
 #include "core/stages.h"
+#include "core/table_scale.h"
 #include "core/winograd.h"
 
 namespace {
@@ -104,6 +105,9 @@ struct Case {
     const Scratch<float> weights =
         keep_winograd_weights(parameters, w.data(), packed_weight_shape(geometry), *choose_kernels(), memory);
     if (weights.size()) kept.winograd_weights = weights.data();
+    const std::vector<float> tap_sums = sum_tap_magnitudes(packed_weight_shape(geometry), w.data());
+    kept.tap_sums = tap_sums.data();
+    kept.finite_weights = true;  // zeros are left out
     std::unique_ptr<Memo> memo;
     if (parameters.memo_bytes) memo = std::make_unique<Memo>(parameters.memo_bytes, winograd_result_size(parameters));
     kept.memo = memo.get();

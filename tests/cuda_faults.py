@@ -125,6 +125,15 @@ FAULTS = [
     Fault(
         "tables: tensor cores that nobody uses", "table.cu", "v.tf32 ? table_kernel<true>", "false ? table_kernel<true>"
     ),
+    Fault(
+        "clusters: zeros share their cell", "clusters.cu", "return zero_a == zero_b;", "return zero_a | zero_b | true;"
+    ),
+    Fault(
+        "clusters: zeros share their signature",
+        "clusters.cu",
+        "is_zero(v, part, a) == is_zero(v, part, b)",
+        "(is_zero(v, part, a) | true)",
+    ),
     Fault("cell edge: no barrier before the sum", "cell_edge.cu", "n);\n    __syncthreads();", "n);"),
     Fault(
         "cell edge: no barrier after the sum",

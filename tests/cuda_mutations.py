@@ -31,6 +31,7 @@ PARTS = ("CMakeLists.txt", "pyproject.toml", "custom_ops", "cmake", "tests", "dr
 #: All tests of CUDA, the quick ones first.
 TESTS = [
     "test_cuda_clusters.py",
+    "test_zero_cluster.py",
     "test_cuda_memo.py",
     "test_cuda_errors.py",
     "test_cuda_graph.py",

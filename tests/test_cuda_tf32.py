@@ -151,6 +151,7 @@ def test_same_bytes_for_every_schedule_on_tensor_cores(method: str) -> None:
     case = Case(alike(rng, (2, 12, 9, 8)), weights, attributes={"pads": [1] * 4})
     case.x[0, 8:] = rng.normal(size=case.x[0, 8:].shape)  # for the guard
     parameters = {"step": 0.5, "hash_bits": 12, "table_type": "int16", "sub_vector_length": 4}
+    parameters["max_remaining_ratio"] = 0.6
     with forced_kernels("cuda"):
         made = session(case.reuse_model(method=method, stats=True, allow_tf32=1, **parameters))
     expected, stats = made.run(None, {"X": case.x})

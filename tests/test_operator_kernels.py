@@ -41,6 +41,8 @@ def convolutions(draw: st.DrawFn) -> Case:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     activation = draw(st.sampled_from(list(ACTIVATIONS)))
     x = alike(rng, (batch, group * group_inputs, *sizes))
+    if draw(st.booleans()):
+        x[x < 0] = draw(st.sampled_from([0.0, -0.0]))
     weights = rng.normal(size=(outputs, group_inputs, *kernel)).astype(np.float32)
     bias = rng.normal(size=outputs).astype(np.float32) if draw(st.booleans()) else None
     case = Case(x, weights, bias, None, attributes, activation, ACTIVATIONS[activation])

@@ -47,7 +47,8 @@ def clustered_input(x: np.ndarray, length: int, signature) -> tuple[np.ndarray, 
     counts = []
     for begin in range(0, len(planes), length):
         vectors = planes[begin : begin + length]
-        _, ids = np.unique(signature(vectors.T), axis=0, return_inverse=True)
+        zero = (vectors.T == 0).all(axis=1)
+        _, ids = np.unique(np.column_stack([signature(vectors.T), zero]), axis=0, return_inverse=True)
         ids = ids.reshape(-1)
         counts.append(int(ids.max()) + 1)
         members = np.bincount(ids)

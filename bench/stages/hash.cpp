@@ -1,4 +1,4 @@
-// Moments and signatures: conv3_2 of VGG-16, 256 channels of 56 x 56 pixels, sub-vectors of 4 and 8 channels.
+// Moments and signatures: 16 channels of conv3_2 and of conv1_2 of VGG-16 in both layouts, sub-vectors of 4 and 8 channels.
 #include "bench/stages/stage.h"
 
 namespace drpass {
@@ -6,13 +6,15 @@ namespace stages {
 namespace {
 
 void moments(benchmark::State& state) {
-  const int64_t count = state.range(0);
-  const Values<float> x = activations(count);
-  double sums[16] = {};
-  const double bytes = 4.0 * static_cast<double>(count);
-  run(state, {0, bytes, 0, bytes}, [&] { kernels().moments(x.data(), count, 1, sums); });
+  const int64_t pixels = state.range(0);
+  const bool blocked = state.range(1) != 0;
+  const Values<float> x = activations(pixels * kPanel);
+  double sums[16 * kPanel] = {};
+  const Moments channels{x.data(), kPanel, blocked ? 1 : pixels, pixels, blocked ? kPanel : 1, sums};
+  const double bytes = 4.0 * static_cast<double>(pixels * kPanel);
+  run(state, {0, bytes, 0, bytes}, [&] { kernels().moments(channels); });
 }
-BENCHMARK(moments)->ArgName("pixels")->Arg(56 * 56)->Arg(224 * 224);
+BENCHMARK(moments)->ArgNames({"pixels", "blocked"})->ArgsProduct({{56 * 56, 224 * 224}, {0, 1}});
 
 struct Planes {
   explicit Planes(int64_t length) : values(activations(length * kBlock)) {

@@ -54,6 +54,45 @@ BENCHMARK(add_rows)
     ->ArgNames({"tables", "clusters", "M", "int16"})
     ->ArgsProduct({{1, 8}, {8, 64, 1024}, {64, 256}, {0, 1}});
 
+// The same with lists: of `percent` of the vectors there is no row.
+struct Lists {
+  Lists(int64_t tables, int64_t clusters, int64_t percent, const Tables& data)
+      : rows(static_cast<size_t>(data.grid.size() + kMinimumPlane)), counts(3 * Tables::kLine) {
+    std::mt19937 generator(2);
+    std::uniform_int_distribution<int64_t> draw(0, 99);
+    for (size_t place = 0; place < counts.size(); ++place)
+      for (int64_t k = 0; k < tables; ++k) {
+        if (draw(generator) < percent) continue;
+        const int64_t row = k * (clusters + 1) + data.grid[static_cast<size_t>(k) * counts.size() + place];
+        rows[place * static_cast<size_t>(tables) + static_cast<size_t>(counts[place]++)] =
+            static_cast<int32_t>(row * Tables::kTaps);
+        ++listed;
+      }
+  }
+  Values<int32_t> rows, counts;
+  int64_t listed = 0;
+};
+
+void add_listed_rows(benchmark::State& state) {
+  const int64_t tables = state.range(0), clusters = state.range(1), width = 64;
+  const bool narrow = state.range(2) != 0;
+  const Tables data(tables, clusters, width, narrow);
+  const Lists lists(tables, clusters, state.range(3), data);
+  const Values<float> scale(static_cast<size_t>(width), 1e-3f);
+  Values<float> acc(static_cast<size_t>(kTile * width));
+  Values<int32_t> scratch(static_cast<size_t>(Tables::kTaps * tables + kMinimumPlane));
+  const ListedRowSums sums{data.values.data(), {lists.rows.data(), lists.counts.data(), tables}, data.base.data(),
+                           data.delta.data(), Tables::kTaps, kTile, width, narrow ? scale.data() : nullptr,
+                           acc.data(), true, scratch.data()};
+  const double rows = static_cast<double>(kTile * Tables::kTaps * lists.listed) / static_cast<double>(lists.counts.size());
+  const double additions = rows * static_cast<double>(width);
+  run(state, {0, additions * (narrow ? 2 : 4), 0, static_cast<double>(data.values.size())},
+      [&] { kernels().add_listed_rows(sums); });
+}
+BENCHMARK(add_listed_rows)
+    ->ArgNames({"tables", "clusters", "int16", "zeros"})
+    ->ArgsProduct({{8, 32}, {8, 64}, {0, 1}, {0, 65}});
+
 void epilogue(benchmark::State& state) {
   const int64_t outputs = state.range(0);
   const bool rows = state.range(1) != 0;

@@ -2,262 +2,178 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <vector>
+
+#include "core/cluster_table.h"
+#include "core/plane_reader.h"
 
 namespace drpass {
 namespace {
-
-// Signatures to ids, in order of first occurrence: open addressing, at most half full. A signature is kWords words of
-// 64 bits (0: as many as `words` says).
-template <int kWords>
-class ClusterTable {
- public:
-  ClusterTable(Memory& memory, int64_t capacity, int64_t words)
-      : capacity_(capacity), words_(kWords ? kWords : words), keys_(memory, capacity * words_) {
-    size_t slots = 16;
-    while (slots < 2 * static_cast<size_t>(capacity)) slots *= 2;
-    mask_ = slots - 1;
-    slots_ = Scratch<int32_t>(memory, slots);
-    std::memset(slots_.data(), 0xFF, slots * sizeof(int32_t));
-  }
-
-  // The id of the signature, a new one if it was not seen; -1 if that would be one more than the capacity.
-  int32_t find_or_add(const uint64_t* key) {
-    for (size_t slot = hash(key) & mask_;; slot = (slot + 1) & mask_) {
-      const int32_t id = slots_[slot];
-      if (id < 0) return add(slot, key);
-      if (same(keys_.data() + id * words(), key)) return id;
-    }
-  }
-
-  int64_t size() const { return size_; }
-
- private:
-  int64_t words() const { return kWords ? kWords : words_; }
-
-  int32_t add(size_t slot, const uint64_t* key) {
-    if (size_ == capacity_) return -1;
-    for (int64_t w = 0; w < words(); ++w) keys_[size_ * words() + w] = key[w];
-    return slots_[slot] = static_cast<int32_t>(size_++);
-  }
-
-  bool same(const uint64_t* a, const uint64_t* b) const {
-    for (int64_t w = 0; w < words(); ++w)
-      if (a[w] != b[w]) return false;
-    return true;
-  }
-
-  size_t hash(const uint64_t* key) const {
-    uint64_t h = 0;
-    for (int64_t w = 0; w < words(); ++w) h = (h ^ key[w] ^ (h >> 29)) * 0x9E3779B97F4A7C15u;
-    return static_cast<size_t>(h ^ (h >> 32));
-  }
-
-  int64_t capacity_, words_, size_ = 0;
-  size_t mask_ = 0;
-  Scratch<uint64_t> keys_;
-  Scratch<int32_t> slots_;
-};
-
-// The channels of one sub-vector group as planes of neighbouring pixels: in place where X has such planes, else copied.
-class PlaneReader {
- public:
-  PlaneReader(const Call& call, int64_t group, int64_t sub_group)
-      : g_(call.geometry),
-        length_(g_.sub_vector_size(sub_group)),
-        channel_(group * g_.group_channels() + g_.sub_vector_begin(sub_group)),
-        x_(call.tensors.x),
-        copy_(call.memory, g_.x_pixel == 1 ? length_ * kMinimumPlane : length_ * kBlock),
-        planes_(call.memory, length_) {}
-
-  int64_t length() const { return length_; }
-
-  // Pixels [pixel, pixel + count) of an image, count <= kBlock.
-  const float* const* read(int64_t image, int64_t pixel, int64_t count) {
-    const float* start = x_ + image * g_.x_image + pixel * g_.x_pixel;
-    const bool in_place = g_.x_pixel == 1 && count >= kMinimumPlane;
-    const int64_t size = count < kMinimumPlane ? kMinimumPlane : count;
-    for (int64_t l = 0; l < length_; ++l) {
-      const float* source = start + g_.x_offset(channel_ + l);
-      if (in_place) {
-        planes_[l] = source;
-        continue;
-      }
-      float* plane = copy_.data() + l * size;
-      // Past the end the first pixel again, which can't make the block fail where its own pixels do not.
-      for (int64_t i = 0; i < size; ++i) plane[i] = source[(i < count ? i : 0) * g_.x_pixel];
-      planes_[l] = plane;
-    }
-    return planes_.data();
-  }
-
- private:
-  const Geometry& g_;
-  int64_t length_;
-  int64_t channel_;
-  const float* x_;
-  Scratch<float> copy_;
-  Scratch<const float*> planes_;
-};
-
-// Sums of the members of every cluster, in double, in pixel order.
-struct Members {
-  Scratch<double> sums;  // [capacity][length]
-  Scratch<int32_t> counts;
-  Members(Memory& memory, int64_t capacity, int64_t length)
-      : sums(memory, capacity * length), counts(memory, capacity) {}
-
-  void add(int32_t id, const float* const* planes, int64_t length, int64_t i, bool is_new) {
-    double* sum = sums.data() + id * length;
-    if (is_new) {
-      counts[id] = 0;
-      for (int64_t l = 0; l < length; ++l) sum[l] = 0;
-    }
-    ++counts[id];
-    for (int64_t l = 0; l < length; ++l) sum[l] += planes[l][i];
-  }
-};
 
 // The guard's limit as a number of clusters.
 int64_t cluster_limit(const Parameters& p, int64_t pixels) {
   return static_cast<int64_t>(std::floor(static_cast<double>(p.max_remaining_ratio) * static_cast<double>(pixels)));
 }
 
+// 64-bit words of a signature.
+int64_t signature_words(const Parameters& p, int64_t length) { return p.method == Method::lsh ? 1 : divide_up(length, 4); }
+
+bool all_zero(const float* const* planes, int64_t length, int64_t i) {
+  for (int64_t l = 0; l < length; ++l)
+    if (planes[l][i] != 0) return false;
+  return true;
+}
+
+// The clusters of one sub-vector group, whose pixels come in blocks. A signature has kWords words (0: signature_words()).
 template <int kWords>
 class Clusterer {
  public:
-  Clusterer(const Call& call, const Instance& instance, int64_t group, int64_t sub_group, float edge)
+  // last: [words]
+  Clusterer(const Call& call, const ClusterTable<kWords>& table, int64_t length, float edge, uint64_t* last, int32_t* ids)
       : call_(call),
-        instance_(instance),
-        reader_(call, group, sub_group),
+        length_(length),
+        words_(signature_words(call.parameters, length)),
         edge_(edge),
-        halves_count_(call.parameters.method == Method::lsh ? 2 : (reader_.length() + 1) / 2),
-        words_((halves_count_ + 1) / 2),
-        capacity_(cluster_limit(call.parameters, instance.images * call.geometry.pixels())),
-        table_(call.memory, capacity_, words_),
-        members_(call.memory, capacity_, reader_.length()),
-        halves_(call.memory, 2 * words_ * kBlock),
-        key_(call.memory, 2 * words_) {}
+        table_(table),
+        last_(last),
+        ids_(ids) {}
 
-  Clusters run(int32_t* ids) {
+  bool fits() const { return fits_; }
+
+  // Nothing once the group is to be computed densely. Scratch: halves [2 * words][kBlock], key [words].
+  void add(const float* const* planes, int64_t count, uint32_t* halves, uint64_t* key) {
+    fits_ = fits_ && sign(planes, count, halves) && assign(planes, count, halves, key);
+    ids_ += count;
+  }
+
+  Clusters result() const {
     Clusters result;
-    if (capacity_ == 0) return result;
-    const int64_t pixels = call_.geometry.pixels();
-    std::memset(halves_.data(), 0, halves_.size() * sizeof(uint32_t));
-    for (int64_t image = 0; image < instance_.images; ++image)
-      for (int64_t pixel = 0; pixel < pixels; pixel += kBlock) {
-        const int64_t count = pixels - pixel < kBlock ? pixels - pixel : kBlock;
-        const float* const* planes = sign(image, pixel, count);
-        if (!planes || !assign(planes, count, ids + image * pixels + pixel)) return result;
-      }
-    return mean();
-  }
-
- private:
-  // The pixels whose signatures are in halves_ then; null where one of `grid` does not fit (docs/operator.md, step 5).
-  const float* const* sign(int64_t image, int64_t pixel, int64_t count) {
-    const StageTimer timer(call_.stages, Stage::hash);
-    const Parameters& p = call_.parameters;
-    const float* const* planes = reader_.read(instance_.image(image), pixel, count);
-    bool fits = true;
-    if (p.method == Method::grid)
-      fits = call_.kernels.grid_signature(planes, reader_.length(), count, 1.0f / edge_, halves_.data());
-    else
-      call_.kernels.lsh_signature(planes, reader_.length(), count, call_.kept.hyperplanes, p.sub_vector_length,
-                                  p.hash_bits, halves_.data());
-    return fits ? planes : nullptr;
-  }
-
-  bool assign(const float* const* planes, int64_t count, int32_t* ids) {
-    const int64_t words = kWords ? kWords : words_;
-    uint64_t* key = key_.data();
-    uint64_t* last = key + words;
-    int32_t id = -1;
-    for (int64_t i = 0; i < count; ++i) {
-      bool changed = id < 0;
-      for (int64_t w = 0; w < words; ++w) {
-        const uint32_t* half = halves_.data() + 2 * w * kBlock + i;
-        key[w] = half[0] | static_cast<uint64_t>(half[kBlock]) << 32;
-        changed |= key[w] != last[w];
-      }
-      const int64_t known = table_.size();
-      if (changed) {  // neighbouring pixels are often alike: the table is asked only for a new signature
-        id = table_.find_or_add(key);
-        if (id < 0) return false;
-        for (int64_t w = 0; w < words; ++w) last[w] = key[w];
-      }
-      members_.add(id, planes, reader_.length(), i, id == known);
-      ids[i] = id;
-    }
-    return true;
-  }
-
-  Clusters mean() {
-    Clusters result;
-    const int64_t length = reader_.length();
-    Scratch<float> centroids(call_.memory, table_.size() * length), magnitudes(call_.memory, length);
-    std::fill(magnitudes.data(), magnitudes.data() + length, 0.0f);
+    if (!fits_) return result;
+    Scratch<float> centroids(call_.memory, table_.size() * length_), magnitudes(call_.memory, length_);
+    std::fill(magnitudes.data(), magnitudes.data() + length_, 0.0f);
     for (int64_t id = 0; id < table_.size(); ++id)
-      for (int64_t l = 0; l < length; ++l) {
-        const float value = static_cast<float>(members_.sums[id * length + l] / members_.counts[id]);
+      for (int64_t l = 0; l < length_; ++l) {
+        const float value = table_.mean(id, l);
         if (!std::isfinite(value)) return result;
-        centroids[id * length + l] = value;
+        centroids[id * length_ + l] = value;
         magnitudes[l] = std::max(magnitudes[l], std::fabs(value));
       }
     result.count = table_.size();
+    result.zero = zero_;
+    result.zeros = zeros_;
     result.centroids = std::move(centroids);
     result.magnitudes = std::move(magnitudes);
     return result;
   }
 
+ private:
+  int64_t words() const { return kWords ? kWords : words_; }
+
+  // False where a signature of `grid` does not fit (docs/operator.md, step 5).
+  bool sign(const float* const* planes, int64_t count, uint32_t* halves) const {
+    const StageTimer timer(call_.stages, Stage::hash);
+    const Parameters& p = call_.parameters;
+    if (p.method == Method::grid) {
+      uint32_t* last = halves + (2 * words() - 1) * kBlock;  // not written where the number of halves is odd
+      std::fill(last, last + kBlock, 0);
+      return call_.kernels.grid_signature(planes, length_, count, 1.0f / edge_, halves);
+    }
+    call_.kernels.lsh_signature(planes, length_, count, call_.kept.hyperplanes, p.sub_vector_length, p.hash_bits, halves);
+    return true;
+  }
+
+  // False where there are more clusters than the guard's limit.
+  bool assign(const float* const* planes, int64_t count, const uint32_t* halves, uint64_t* key) {
+    for (int64_t i = 0; i < count; ++i) {
+      bool changed = id_ < 0;
+      uint64_t any = 0;
+      for (int64_t w = 0; w < words(); ++w) {
+        const uint32_t* half = halves + 2 * w * kBlock + i;
+        key[w] = half[0] | static_cast<uint64_t>(half[kBlock]) << 32;
+        changed |= key[w] != last_[w];
+        any |= key[w];
+      }
+      if (any == 0 && all_zero(planes, length_, i)) {  // the signature of zeros is zero
+        if (zero_ < 0) zero_ = table_.add(key);
+        if (zero_ < 0) return false;
+        ids_[i] = zero_;
+        ++zeros_;
+        continue;
+      }
+      if (changed) {  // neighbouring pixels are often alike: the table is asked only for a new signature
+        id_ = table_.find_or_add(key);
+        if (id_ < 0) return false;
+        std::copy(key, key + words(), last_);
+      }
+      table_.add_member(id_, planes, i);
+      ids_[i] = id_;
+    }
+    return true;
+  }
+
   const Call& call_;
-  const Instance& instance_;
-  PlaneReader reader_;
+  int64_t length_, words_;
   float edge_;
-  int64_t halves_count_, words_, capacity_;
   ClusterTable<kWords> table_;
-  Members members_;
-  Scratch<uint32_t> halves_;
-  Scratch<uint64_t> key_;  // the present and the last signature
+  uint64_t* last_;  // the signature of id_
+  int32_t* ids_;    // of the next pixel
+  int32_t id_ = -1, zero_ = -1;
+  int64_t zeros_ = 0;
+  bool fits_ = true;
 };
 
-// Sum over the scope's pixels of the squared distance from the channel's mean, divided by their number.
-double channel_variance(const Call& call, const Instance& instance, int64_t channel) {
+// What find_clusters() does, of groups that are not all dense.
+template <int kWords>
+void cluster_groups(const Call& call, const Instance& instance, int64_t group, int64_t first, int64_t count, float edge,
+                    int64_t capacity, int32_t* ids, Clusters* result) {
   const Geometry& g = call.geometry;
-  double sum = 0, squares = 0;
-  for (int64_t i = 0; i < instance.images; ++i) {
-    const int64_t image = instance.image(i);
-    double s[16] = {};
-    call.kernels.moments(call.tensors.x + image * g.x_image + g.x_offset(channel), g.pixels(), g.x_pixel, s);
-    sum += ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
-    squares += ((s[8] + s[9]) + (s[10] + s[11])) + ((s[12] + s[13]) + (s[14] + s[15]));
+  const int64_t pixels = g.pixels(), begin = g.sub_vector_begin(first);
+  const int64_t end = g.sub_vector_begin(first + count - 1) + g.sub_vector_size(first + count - 1);
+  PlaneReader reader(call, group * g.group_channels() + begin, end - begin);
+  const int64_t words = signature_words(call.parameters, g.sub_vector_size(first));
+  const int64_t records = cluster_words(capacity, words, g.sub_vector_size(first)), slots = cluster_slots(capacity);
+  Scratch<ClusterWord> all_records(call.memory, count * records);
+  Scratch<int32_t> all_slots(call.memory, count * slots);
+  Scratch<uint32_t> halves(call.memory, 2 * words * kBlock);
+  Scratch<uint64_t> keys(call.memory, (1 + count) * words);
+  std::vector<Clusterer<kWords>> groups;
+  groups.reserve(count);
+  for (int64_t k = 0; k < count; ++k) {
+    const int64_t length = g.sub_vector_size(first + k);
+    const ClusterTable<kWords> table(capacity, signature_words(call.parameters, length), length,
+                                     all_records.data() + k * records, all_slots.data() + k * slots);
+    groups.emplace_back(call, table, length, edge, keys.data() + (1 + k) * words, ids + k * instance.images * pixels);
   }
-  const double n = static_cast<double>(instance.images * g.pixels());
-  return (squares - sum * sum / n) / n;
+  const auto fits = [&] { return std::any_of(groups.begin(), groups.end(), [](const auto& one) { return one.fits(); }); };
+
+  for (int64_t image = 0; image < instance.images; ++image)
+    for (int64_t pixel = 0; pixel < pixels && fits(); pixel += kBlock) {
+      const int64_t here = std::min(kBlock, pixels - pixel);
+      const float* const* planes;
+      {
+        const StageTimer timer(call.stages, Stage::hash);
+        planes = reader.read(instance.image(image), pixel, here);
+      }
+      for (int64_t k = 0; k < count; ++k) groups[k].add(planes + k * g.sub_vector_length, here, halves.data(), keys.data());
+    }
+  for (int64_t k = 0; k < count; ++k) result[k] = groups[k].result();
 }
 
 }  // namespace
 
-float cell_edge(const Call& call, const Instance& instance, Executor& executor) {
-  const int64_t channels = call.geometry.channels;
-  Scratch<double> variances(call.memory, channels);
-  executor.run(channels, [&](size_t channel) {
-    const StageTimer timer(call.stages, Stage::hash);
-    variances[channel] = channel_variance(call, instance, static_cast<int64_t>(channel));
-  });
-  double sum = 0;
-  for (int64_t channel = 0; channel < channels; ++channel) sum += variances[channel];
-  return static_cast<float>(call.parameters.step * std::sqrt(sum / static_cast<double>(channels)));
+int64_t clustered_together(const Geometry& g) {
+  return g.x_layout == Layout::blocked && kPanel % g.sub_vector_length == 0 ? kPanel / g.sub_vector_length : 1;
 }
 
-Clusters find_clusters(const Call& call, const Instance& instance, int64_t group, int64_t sub_group, float edge,
-                       int32_t* ids) {
+void find_clusters(const Call& call, const Instance& instance, int64_t group, int64_t first, int64_t count, float edge,
+                   int32_t* ids, Clusters* result) {
   const StageTimer timer(call.stages, Stage::cluster);
-  const Method method = call.parameters.method;
-  if (method == Method::grid && !std::isnormal(edge)) return Clusters();
-  const bool one_word = method == Method::lsh || call.geometry.sub_vector_size(sub_group) <= 4;
-  if (one_word) return Clusterer<1>(call, instance, group, sub_group, edge).run(ids);
-  return Clusterer<0>(call, instance, group, sub_group, edge).run(ids);
+  const Geometry& g = call.geometry;
+  const int64_t capacity = cluster_limit(call.parameters, instance.images * g.pixels());
+  if (capacity == 0 || (call.parameters.method == Method::grid && !std::isnormal(edge))) return;
+  const bool one_word = signature_words(call.parameters, g.sub_vector_size(first)) == 1;
+  const auto cluster = one_word ? cluster_groups<1> : cluster_groups<0>;
+  cluster(call, instance, group, first, count, edge, capacity, ids, result);
 }
 
 }  // namespace drpass

@@ -16,18 +16,26 @@ namespace {
 // With at least this many scope instances each is a task of its own; with fewer the stages within are spread.
 constexpr int64_t kScopesToSpread = 4;
 
-void find_all_clusters(const Call& call, const Instance& instance, int64_t group, float edge, const RowGrid& grid,
-                       Executor& executor, Clustering& result) {
+Clustering find_all_clusters(const Call& call, const Instance& instance, int64_t group, float edge,
+                             const RowGrid& grid, Executor& executor) {
   const int64_t sub_groups = call.geometry.sub_groups(), pixels = instance.images * call.geometry.pixels();
-  result.rows = Scratch<int32_t>(call.memory, sub_groups * grid.size());
-  executor.run(sub_groups, [&](size_t k) {
-    Scratch<int32_t> ids(call.memory, pixels);
-    result.clusters[k] = find_clusters(call, instance, group, k, edge, ids.data());
+  const int64_t together = clustered_together(call.geometry);
+  Clustering result{std::vector<Clusters>(sub_groups), {}, Scratch<int32_t>(call.memory, sub_groups * grid.size())};
+  executor.run(divide_up(sub_groups, together), [&](size_t index) {
+    const int64_t first = static_cast<int64_t>(index) * together;
+    const int64_t count = std::min(together, sub_groups - first);
+    Scratch<int32_t> ids(call.memory, count * pixels);
+    Clusters* clusters = result.clusters.data() + first;
+    find_clusters(call, instance, group, first, count, edge, ids.data(), clusters);
     const StageTimer timer(call.stages, Stage::cluster);
-    if (result.clusters[k].count > 0) grid.fill(ids.data(), result.rows.data() + k * grid.size());
+    for (int64_t k = 0; k < count; ++k)
+      if (clusters[k].count > 0)
+        grid.fill(ids.data() + k * pixels, call.kept.finite_weights ? clusters[k].zero : -1,
+                  result.rows.data() + (first + k) * grid.size());
   });
   for (int64_t k = 0; k < sub_groups; ++k)
     if (result.clusters[k].count > 0) result.reuse.push_back(k);
+  return result;
 }
 
 // A group none of whose sub-vector groups has clusters. Images that are mostly zeros are computed apart.
@@ -73,9 +81,7 @@ void run_scope(const Call& call, int64_t scope, Executor& executor) {
   const float edge = call.parameters.method == Method::grid ? cell_edge(call, instance, executor) : 0.0f;
   const RowGrid grid(g, instance);
   for (int64_t group = 0; group < g.groups; ++group) {
-    Clustering clustering;
-    clustering.clusters.resize(g.sub_groups());
-    find_all_clusters(call, instance, group, edge, grid, executor, clustering);
+    const Clustering clustering = find_all_clusters(call, instance, group, edge, grid, executor);
     if (call.tensors.stats)
       for (int64_t k = 0; k < g.sub_groups(); ++k)
         call.tensors.stats[(scope * g.groups + group) * g.sub_groups() + k] = clustering.clusters[k].count;
@@ -100,11 +106,12 @@ void run_scopes(const Call& call, Executor& executor) {
   }
 }
 
-// 16-bit tables: sum_tap_magnitudes() of the weights; else empty.
-std::vector<float> prepare_scales(const Parameters& p, const Geometry& g, const Tensors& tensors, StageTimes* stages) {
-  if (p.method == Method::exact || p.table_type != TableType::int16) return {};
+// sum_tap_magnitudes() of weights whose sums are wanted and not kept; else empty.
+std::vector<float> missing_tap_sums(const Parameters& p, const Geometry& g, const Tensors& tensors, const Kept& kept,
+                                    StageTimes* stages) {
+  if (kept.tap_sums || !needs_tap_sums(p)) return {};
   const StageTimer timer(stages, Stage::gemm);
-  return sum_tap_magnitudes(g, tensors.w);
+  return sum_tap_magnitudes(packed_weight_shape(g), tensors.w);
 }
 
 }  // namespace
@@ -115,9 +122,9 @@ void compute(const Parameters& parameters, const Geometry& geometry, const Tenso
   TimedExecutor timed(executor, stages);
   LocalMemory local(memory);
   Executor& threads = stages ? static_cast<Executor&>(timed) : executor;
-  const std::vector<float> tap_sums = prepare_scales(parameters, geometry, tensors, stages);
-  const Call call{parameters, geometry, tensors, kernels, kept, tap_sums.empty() ? nullptr : tap_sums.data(), local,
-                  stages};
+  const std::vector<float> missing = missing_tap_sums(parameters, geometry, tensors, kept, stages);
+  const float* tap_sums = missing.empty() ? kept.tap_sums : missing.data();
+  const Call call{parameters, geometry, tensors, kernels, kept, tap_sums, local, stages};
   parameters.method == Method::exact ? run_exact(call, threads) : run_scopes(call, threads);
   if (stages) stages->add_call();
 }

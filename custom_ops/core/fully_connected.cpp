@@ -203,19 +203,4 @@ void fully_connected(const FullyConnectedParameters& p, const FullyConnectedGeom
   FullyConnected(p, g, x, w, bias, y, *kernels, executor, memory).run();
 }
 
-bool all_finite(const float* values, int64_t count) {
-  constexpr uint32_t kExponent = 0x7F800000u;
-  constexpr int64_t kStep = 4096;
-  for (int64_t first = 0; first < count; first += kStep) {
-    uint32_t found = 0;  // without a branch, so that it is vector code
-    for (int64_t i = first; i < std::min(count, first + kStep); ++i) {
-      uint32_t bits;
-      std::memcpy(&bits, values + i, sizeof bits);
-      found |= static_cast<uint32_t>((bits & kExponent) == kExponent);
-    }
-    if (found) return false;
-  }
-  return true;
-}
-
 }  // namespace drpass

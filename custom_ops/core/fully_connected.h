@@ -32,7 +32,4 @@ void fully_connected(const FullyConnectedParameters& parameters, const FullyConn
                      const float* w, const float* bias, float* y, const KernelSet* kernels, Executor& executor,
                      Memory& memory);
 
-// Whether none of the values is NaN or infinite.
-bool all_finite(const float* values, int64_t count);
-
 }  // namespace drpass

@@ -4,8 +4,10 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <stdexcept>
 
+#include "core/row_lists.h"
 #include "core/table_scale.h"
 
 namespace drpass {
@@ -17,6 +19,11 @@ constexpr int64_t kTableBytes = 512 * 1024;
 // A table of up to this size is still read in rows of four panels: the last-level cache holds it then, but its frequent
 // rows stay nearer, and long rows share the cost of finding them.
 constexpr int64_t kWideTableBytes = 4096 * 1024;
+
+// Rows are listed in passes of at least this many sub-vector groups: lists of fewer cost more than they spare. Those of 16
+// bits, which are widened one by one then, where also this share of the vectors is zero.
+constexpr int64_t kGroupsToList = 4;
+constexpr double kZerosToList = 0.15;
 
 // A pass that replaces fewer multiply-adds than this takes less time than waking threads for it.
 constexpr int64_t kWorkToSpread = 4 * 1000 * 1000;
@@ -40,57 +47,84 @@ class Reconstruction {
   // Ranges of panels are independent tasks; where there is only one, the stages within are spread instead, if there is
   // enough to do. None of this shows in the result.
   void run() {
-    const int64_t wide = panels_per_range(), ranges = (g_.panels() + wide - 1) / wide;
-    const auto run_one = [&](int64_t range, Executor& executor) {
-      run_range(range * wide, std::min(wide, g_.panels() - range * wide), executor);
-    };
-    if (ranges == 1) {
-      SerialExecutor serial;
-      const int64_t passes = static_cast<int64_t>(split_passes(row_width(wide)).size()) - 1;
-      return run_one(0, dense_work() / passes < kWorkToSpread ? static_cast<Executor&>(serial) : executor_);
-    }
+    const int64_t wide = panels_per_range(), ranges = divide_up(g_.panels(), wide);
+    split_passes(row_width(wide));
+    const int64_t work = dense_work() / static_cast<int64_t>(passes_.size());
+    SerialExecutor serial;
+    Executor& spread = ranges == 1 && work < kWorkToSpread ? static_cast<Executor&>(serial) : executor_;
+    for (Pass& pass : passes_)
+      if (lists_rows(pass)) pass.listed.emplace(call_, rows_of(pass), grid_.size(), spread);
+    if (ranges == 1) return run_range(0, wide, spread);
     executor_.run(ranges, [&](size_t range) {
-      SerialExecutor serial;
-      run_one(static_cast<int64_t>(range), serial);
+      SerialExecutor within;
+      const int64_t panel = static_cast<int64_t>(range) * wide;
+      run_range(panel, std::min(wide, g_.panels() - panel), within);
     });
   }
 
  private:
-  // Tables are built for some sub-vector groups at a time; between such passes the sums rest in acc.
+  // Sub-vector groups reuse[begin, end), whose tables are built and read together.
+  struct Pass {
+    size_t begin, end;
+    std::optional<PassRows> listed;
+  };
+
+  // Between passes the sums rest in acc.
   void run_range(int64_t panel, int64_t panels, Executor& executor) {
     const int64_t width = row_width(panels);
-    const std::vector<size_t> passes = split_passes(width);
-    const bool keep = passes.size() > 2 || dense_.count;
+    const bool keep = passes_.size() > 1 || dense_.count;
     Scratch<float> acc(call_.memory, keep ? tiles_ * kTile * width : 0);
     if (dense_.count)
       executor.run(tiles_, [&](size_t index) {
         dense_tile(call_, instance_, tile_at(g_, instance_, index), group_, dense_, panel, panels,
                    acc.data() + index * kTile * width, width);
       });
-    for (size_t pass = 0; pass + 1 < passes.size(); ++pass)
-      run_pass(passes[pass], passes[pass + 1], panel, panels, keep ? acc.data() : nullptr, executor);
+    for (const Pass& pass : passes_) run_pass(pass, panel, panels, keep ? acc.data() : nullptr, executor);
   }
 
-  // Sub-vector groups reuse[begin, end) for a range of panels.
-  void run_pass(size_t begin, size_t end, int64_t panel, int64_t panels, float* kept, Executor& executor) {
+  void run_pass(const Pass& pass, int64_t panel, int64_t panels, float* kept, Executor& executor) {
     const int64_t width = row_width(panels);
-    Scratch<char> tables(call_.memory, table_bytes(begin, end, width));
-    Scratch<TableView> views(call_.memory, end - begin);
-    build_tables(begin, end, panel, panels, tables.data(), views.data(), executor);
-    const bool first = begin == 0 && !dense_.count, last = end == c_.reuse.size();
+    Scratch<char> tables(call_.memory, table_bytes(pass.begin, pass.end, width));
+    Scratch<TableView> views(call_.memory, pass.end - pass.begin);
+    build_tables(pass.begin, pass.end, panel, panels, tables.data(), views.data(), executor);
     executor.run(tiles_, [&](size_t index) {
       const StageTimer timer(call_.stages, Stage::reconstruct);
       const Tile tile = tile_at(g_, instance_, index);
       Scratch<float> local(call_.memory, kept ? 0 : kTile * width);
       float* acc = kept ? kept + index * kTile * width : local.data();
-      int32_t base[kTile];
-      grid_.bases(tile, base);
-      call_.kernels.add_rows({views.data(), static_cast<int64_t>(end - begin), base, grid_.tap_delta().data(),
-                              g_.taps(), tile.count, width, narrow_ ? scale_.data() + panel * kPanel : nullptr,
-                              narrow_span(g_), acc, first});
+      add_rows(pass, tile, views.data(), panel, width, acc);
       const int64_t output = panel * kPanel, outputs = std::min(panels * kPanel, g_.group_outputs() - output);
-      if (last) finish_tile(call_, instance_, tile, group_, output, outputs, acc, width);
+      if (pass.end == c_.reuse.size()) finish_tile(call_, instance_, tile, group_, output, outputs, acc, width);
     });
+  }
+
+  void add_rows(const Pass& pass, const Tile& tile, const TableView* views, int64_t panel, int64_t width, float* acc) {
+    const bool first = pass.begin == 0 && !dense_.count;
+    const int32_t* delta = grid_.tap_delta().data();
+    int32_t base[kTile];
+    grid_.bases(tile, base);
+    if (pass.listed) {
+      Scratch<int32_t> rows(call_.memory, pass.listed->scratch());
+      return call_.kernels.add_listed_rows({views->table, pass.listed->lists(), base, delta, g_.taps(), tile.count, width,
+                                            narrow_ ? scale_.data() + panel * kPanel : nullptr, acc, first, rows.data()});
+    }
+    call_.kernels.add_rows({views, static_cast<int64_t>(pass.end - pass.begin), base, delta, g_.taps(), tile.count, width,
+                            narrow_ ? scale_.data() + panel * kPanel : nullptr, narrow_span(g_), acc, first});
+  }
+
+  std::vector<GroupRows> rows_of(const Pass& pass) const {
+    std::vector<GroupRows> rows;
+    for (size_t i = pass.begin; i < pass.end; ++i)
+      rows.push_back({c_.rows.data() + c_.reuse[i] * grid_.size(), c_.clusters[c_.reuse[i]].count + 1});
+    return rows;
+  }
+
+  bool lists_rows(const Pass& pass) const {
+    const int64_t groups = static_cast<int64_t>(pass.end - pass.begin);
+    int64_t zeros = 0;
+    for (size_t i = pass.begin; i < pass.end; ++i) zeros += c_.clusters[c_.reuse[i]].zeros;
+    const double vectors = static_cast<double>(groups * instance_.images * g_.pixels());
+    return groups >= kGroupsToList && (!narrow_ || static_cast<double>(zeros) >= kZerosToList * vectors);
   }
 
   void build_tables(size_t begin, size_t end, int64_t panel, int64_t panels, char* tables, TableView* views,
@@ -158,14 +192,14 @@ class Reconstruction {
     return panels;
   }
 
-  // Bounds of the passes: [0, ..., reuse.size()].
-  std::vector<size_t> split_passes(int64_t width) const {
-    std::vector<size_t> bounds{0};
-    for (size_t i = 1; i < c_.reuse.size(); ++i)
-      if ((i - bounds.back()) % narrow_span(g_) == 0 && table_bytes(bounds.back(), i + 1, width) > kTableBytes)
-        bounds.push_back(i);
-    bounds.push_back(c_.reuse.size());
-    return bounds;
+  // Passes of whole spans, as many as have room; at least one.
+  void split_passes(int64_t width) {
+    for (size_t i = 0; i < c_.reuse.size(); ++i) {
+      if (i == 0 || ((i - passes_.back().begin) % narrow_span(g_) == 0 &&
+                     table_bytes(passes_.back().begin, i + 1, width) > kTableBytes))
+        passes_.push_back({i, i, std::nullopt});
+      passes_.back().end = i + 1;
+    }
   }
 
   const Call& call_;
@@ -177,6 +211,7 @@ class Reconstruction {
   const DensePart& dense_;
   Executor& executor_;
   int64_t tiles_;
+  std::vector<Pass> passes_;
   bool narrow_ = false;  // tables of 16 bits
   std::vector<float> scale_, inverse_scale_;
 };
@@ -208,13 +243,13 @@ void RowGrid::bases(const Tile& tile, int32_t* base) const {
   }
 }
 
-void RowGrid::fill(const int32_t* ids, int32_t* rows) const {
+void RowGrid::fill(const int32_t* ids, int32_t zero, int32_t* rows) const {
   std::fill(rows, rows + size(), 0);
   for (int64_t image = 0; image < images_; ++image)
     for (int64_t z = 0; z < g_.in[0]; ++z)
       for (int64_t y = 0; y < g_.in[1]; ++y) {
         int32_t* row = rows + ((image * extent_[0] + g_.pad[0] + z) * extent_[1] + g_.pad[1] + y) * extent_[2];
-        for (int64_t x = 0; x < g_.in[2]; ++x) row[g_.pad[2] + x] = *ids++ + 1;
+        for (int64_t x = 0; x < g_.in[2]; ++x, ++ids) row[g_.pad[2] + x] = *ids == zero ? 0 : *ids + 1;
       }
 }
 

@@ -17,8 +17,8 @@ class RowGrid {
   const std::vector<int32_t>& tap_delta() const { return tap_delta_; }
   // Grid index of the first tap of every output pixel of a tile.
   void bases(const Tile& tile, int32_t* base) const;
-  // Spreads the cluster ids of the input pixels over the grid.
-  void fill(const int32_t* ids, int32_t* rows) const;
+  // Spreads the cluster ids of the input pixels over the grid; `zero`: the cluster whose rows are zero, or -1.
+  void fill(const int32_t* ids, int32_t zero, int32_t* rows) const;
 
  private:
   const Geometry& g_;

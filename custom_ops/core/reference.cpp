@@ -106,6 +106,7 @@ struct Reference {
           lsh_signature(v, planes, signature);
         else if (!grid_signature(v, inverse, signature))
           return std::nullopt;
+        if (std::all_of(v.begin(), v.end(), [](float value) { return value == 0; })) signature.clear();
         const int64_t id = known.emplace(signature, static_cast<int64_t>(known.size())).first->second;
         if (static_cast<double>(known.size()) > limit) return std::nullopt;
         if (id == static_cast<int64_t>(sums.size())) {
@@ -141,7 +142,7 @@ struct Reference {
       }
       magnitudes.push_back(largest[k].data());
     }
-    return narrow_scales(g, sum_tap_magnitudes(g, t.w).data(), group, reuse, magnitudes);
+    return narrow_scales(g, sum_tap_magnitudes(packed_weight_shape(g), t.w).data(), group, reuse, magnitudes);
   }
 
   // Algorithm, steps 6 and 7, for one output value.

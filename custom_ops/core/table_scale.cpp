@@ -5,12 +5,14 @@
 
 namespace drpass {
 
-std::vector<float> sum_tap_magnitudes(const Geometry& g, const float* w) {
-  const int64_t row = g.group_channels() * kPanel;
-  std::vector<float> sums(g.groups * g.panels() * row, 0.0f);
-  for (int64_t panel = 0; panel < g.groups * g.panels(); ++panel) {
+std::vector<float> sum_tap_magnitudes(const std::vector<int64_t>& w_shape, const float* w) {
+  // What is empty can have a shape as large as it likes.
+  if (w_shape.size() != 5 || std::count(w_shape.begin(), w_shape.end(), 0)) return {};
+  const int64_t panels = w_shape[0] * w_shape[1], taps = w_shape[2], row = w_shape[3] * w_shape[4];
+  std::vector<float> sums(panels * row, 0.0f);
+  for (int64_t panel = 0; panel < panels; ++panel) {
     float* target = sums.data() + panel * row;
-    for (int64_t tap = 0; tap < g.taps(); ++tap, w += row)
+    for (int64_t tap = 0; tap < taps; ++tap, w += row)
       for (int64_t i = 0; i < row; ++i) target[i] += std::fabs(w[i]);
   }
   return sums;

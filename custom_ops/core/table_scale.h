@@ -7,8 +7,14 @@
 
 namespace drpass {
 
-// [group][panel][channel of the group][16]: the sum over the taps of |w|.
-std::vector<float> sum_tap_magnitudes(const Geometry& geometry, const float* w);
+// [group][panel][channel of the group][16]: the sum over the taps of |w|. Empty where w_shape is not one of packed weights,
+// or holds none.
+std::vector<float> sum_tap_magnitudes(const std::vector<int64_t>& w_shape, const float* w);
+
+// Whether tables may have 16 bits, so that those sums are wanted.
+inline bool needs_tap_sums(const Parameters& p) {
+  return p.method != Method::exact && p.table_type == TableType::int16;
+}
 
 // Sub-vector groups whose rows are added in 16 bits before their sum is widened: about 16 rows.
 inline int64_t narrow_span(const Geometry& geometry) { return geometry.taps() < 16 ? 16 / geometry.taps() : 1; }

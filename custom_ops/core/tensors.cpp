@@ -1,5 +1,7 @@
 #include "core/tensors.h"
 
+#include <algorithm>
+#include <cstring>
 #include <stdexcept>
 
 namespace drpass {
@@ -41,6 +43,21 @@ Addend make_addend(const Geometry& g, const float* data, const std::vector<int64
     for (int64_t axis = static_cast<int64_t>(leading) - 1, rest = image; axis >= 0; rest /= y[axis], --axis)
       addend.image_offset[image] += rest % y[axis] * stride[axis];
   return addend;
+}
+
+bool all_finite(const float* values, int64_t count) {
+  constexpr uint32_t kExponent = 0x7F800000u;
+  constexpr int64_t kStep = 4096;
+  for (int64_t first = 0; first < count; first += kStep) {
+    uint32_t found = 0;  // without a branch, so that it is vector code
+    for (int64_t i = first; i < std::min(count, first + kStep); ++i) {
+      uint32_t bits;
+      std::memcpy(&bits, values + i, sizeof bits);
+      found |= static_cast<uint32_t>((bits & kExponent) == kExponent);
+    }
+    if (found) return false;
+  }
+  return true;
 }
 
 }  // namespace drpass

@@ -43,4 +43,7 @@ struct Tensors {
   int64_t* stats = nullptr;  // may be absent; [S, group, G]
 };
 
+// Whether none of the values is NaN or infinite.
+bool all_finite(const float* values, int64_t count);
+
 }  // namespace drpass

@@ -18,7 +18,7 @@ ClusterView make_cluster_view(const Parameters& p, const Geometry& g, const View
   c.length = static_cast<int>(std::min(p.sub_vector_length, g.group_channels()));
   c.pixels = v.instance_images * v.pixels;
   c.capacity = static_cast<int>(std::floor(static_cast<double>(p.max_remaining_ratio) * c.pixels));
-  if (p.method == Method::lsh && p.hash_bits < 31) c.capacity = std::min(c.capacity, 1 << p.hash_bits);
+  if (p.method == Method::lsh && p.hash_bits < 31) c.capacity = std::min(c.capacity, (1 << p.hash_bits) + 1);
   c.slots = 16;
   while (c.slots < 2 * static_cast<int64_t>(c.capacity)) {
     if (c.slots > (1 << 29)) throw std::invalid_argument("the tensors are too large");

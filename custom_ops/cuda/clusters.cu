@@ -15,6 +15,13 @@ __device__ bool is_normal(float value) {
   return exponent != 0 && exponent != 0xFF;
 }
 
+// Vectors of zeros are a cluster of their own, although others have the same signature.
+__device__ bool is_zero(const View& v, const Part& part, int pixel) {
+  for (int l = 0; l < part.length; ++l)
+    if (part.value(v, pixel, l) != 0) return false;
+  return true;
+}
+
 // Signatures of `grid`: computed where they are needed, never stored.
 struct Grid {
   float inverse;
@@ -36,9 +43,14 @@ struct Grid {
   }
 
   __device__ bool same(const View& v, const Part& part, int a, int b) const {
-    for (int l = 0; l < part.length; ++l)
-      if (cell(part.value(v, a, l)) != cell(part.value(v, b, l))) return false;
-    return true;
+    bool zero_a = true, zero_b = true;
+    for (int l = 0; l < part.length; ++l) {
+      const float value_a = part.value(v, a, l), value_b = part.value(v, b, l);
+      if (cell(value_a) != cell(value_b)) return false;
+      zero_a &= value_a == 0;
+      zero_b &= value_b == 0;
+    }
+    return zero_a == zero_b;
   }
 };
 
@@ -51,7 +63,9 @@ struct Lsh {
     *hash = static_cast<unsigned>(mixed >> 32);
     return true;
   }
-  __device__ bool same(const View&, const Part&, int a, int b) const { return keys[a] == keys[b]; }
+  __device__ bool same(const View& v, const Part& part, int a, int b) const {
+    return keys[a] == keys[b] && (keys[a] != 0 || is_zero(v, part, a) == is_zero(v, part, b));
+  }
 };
 
 // Puts a pixel into its part's hash table: open addressing, a slot holds the lowest pixel of a signature that came by. Which
@@ -79,8 +93,8 @@ __device__ void insert(const View& v, const ClusterView& c, const Part& part, co
   }
 }
 
-// One pixel a thread.
-__global__ __launch_bounds__(kThreads) void insert_kernel(View v, ClusterView c) {
+// One pixel a thread. Four blocks a multiprocessor: where nothing is asked for, ptxas spills registers to fit in more.
+__global__ __launch_bounds__(kThreads, 4) void insert_kernel(View v, ClusterView c) {
   const int64_t blocks = (c.pixels - 1) / kThreads + 1;
   const Part part(v, c, blockIdx.x / blocks);
   const int pixel = static_cast<int>(blockIdx.x % blocks * kThreads + threadIdx.x);

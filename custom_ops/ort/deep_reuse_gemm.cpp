@@ -8,6 +8,7 @@
 #include "core/hyperplanes.h"
 #include "core/prefill.h"
 #include "core/reference.h"
+#include "core/table_scale.h"
 #include "core/winograd.h"
 #include "ort/attributes.h"
 #include "ort/host.h"
@@ -77,13 +78,22 @@ bool has_constant_inputs(const OrtKernelInfo* info) { return constants_of(info).
 DeepReuseGemmKernel::DeepReuseGemmKernel(const OrtKernelInfo* info)
     : name_(node_name(info)), parameters_(read_parameters(info)), kernels_(choose_kernels()),
       allocator_(default_allocator(info)), memory_(allocator_.get()), stages_(name_) {
-  if (parameters_.method == Method::lsh)
-    hyperplanes_ = make_hyperplanes(parameters_.seed, parameters_.hash_bits, parameters_.sub_vector_length);
-  if (!kernels_ || !may_use_winograd(parameters_)) return;
+  if (!kernels_) return;
+  if (parameters_.method != Method::exact) keep_for_clusters(info);
+  if (!may_use_winograd(parameters_)) return;
   std::vector<int64_t> shape;
   if (const float* w = constant_input(info, 1, &shape))
     winograd_weights_ = keep_winograd_weights(parameters_, w, shape, *kernels_, memory_);
   if (parameters_.memo_bytes > 0) make_memo(info);
+}
+
+void DeepReuseGemmKernel::keep_for_clusters(const OrtKernelInfo* info) {
+  if (parameters_.method == Method::lsh)
+    hyperplanes_ = make_hyperplanes(parameters_.seed, parameters_.hash_bits, parameters_.sub_vector_length);
+  finite_weights_ = is_constant_and_finite(info, 1);
+  std::vector<int64_t> shape;
+  const float* w = constant_input(info, 1, &shape);
+  if (w && needs_tap_sums(parameters_)) tap_sums_ = sum_tap_magnitudes(shape, w);
 }
 
 // Results are kept by the inputs of their windows alone, so all else must be constant.
@@ -107,7 +117,8 @@ void DeepReuseGemmKernel::run(OrtKernelContext* raw) const {
   const auto [geometry, tensors] = bind(parameters_, context);
   if (!kernels_) return compute_reference(parameters_, geometry, tensors);
   PoolExecutor executor(raw);
-  const Kept kept{hyperplanes_.data(), winograd_weights_.size() ? winograd_weights_.data() : nullptr, memo_.get()};
+  const Kept kept{hyperplanes_.data(), winograd_weights_.size() ? winograd_weights_.data() : nullptr, memo_.get(),
+                  tap_sums_.empty() ? nullptr : tap_sums_.data(), finite_weights_};
   StageTimes* stages = collects_stages() ? &stages_ : nullptr;
   compute(parameters_, geometry, tensors, *kernels_, kept, executor, memory_, stages);
 }

@@ -38,6 +38,7 @@ class DeepReuseGemmKernel {
   OrtStatus* ComputeV2(OrtKernelContext* context) noexcept;
 
  private:
+  void keep_for_clusters(const OrtKernelInfo* info);
   void make_memo(const OrtKernelInfo* info);
   void run(OrtKernelContext* context) const;
 
@@ -45,6 +46,8 @@ class DeepReuseGemmKernel {
   Parameters parameters_;
   const KernelSet* kernels_ = nullptr;  // null: the scalar reference
   std::vector<float> hyperplanes_;
+  std::vector<float> tap_sums_;
+  bool finite_weights_ = false;
   OwnedAllocator allocator_;
   mutable ArenaMemory memory_;  // the allocator locks itself
   Scratch<float> winograd_weights_;

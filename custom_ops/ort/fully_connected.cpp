@@ -7,10 +7,7 @@ namespace drpass {
 
 FullyConnectedParameters FullyConnectedLayer::read(const OrtKernelInfo* info) {
   FullyConnectedParameters parameters = read_fully_connected_parameters(info);
-  const Ort::ConstValue w = constant_input(info, 1);
-  parameters.skip_zeros = w && !is_half(w) &&
-                          all_finite(static_cast<const float*>(w.GetTensorRawData()),
-                                     static_cast<int64_t>(w.GetTensorTypeAndShapeInfo().GetElementCount()));
+  parameters.skip_zeros = is_constant_and_finite(info, 1);
   return parameters;
 }
 

@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "core/geometry.h"
+#include "core/tensors.h"
 
 namespace drpass {
 namespace {
@@ -49,6 +50,13 @@ Ort::ConstValue constant_input(const OrtKernelInfo* info, size_t index) {
   const OrtValue* value = nullptr;
   Ort::ThrowOnError(Ort::GetApi().KernelInfoGetConstantInput_tensor(info, index, &is_constant, &value));
   return Ort::ConstValue(is_constant ? value : nullptr);
+}
+
+bool is_constant_and_finite(const OrtKernelInfo* info, size_t index) {
+  const Ort::ConstValue tensor = constant_input(info, index);
+  return tensor && !is_half(tensor) &&
+         all_finite(static_cast<const float*>(tensor.GetTensorRawData()),
+                    static_cast<int64_t>(tensor.GetTensorTypeAndShapeInfo().GetElementCount()));
 }
 
 const void* bias_of(int64_t channels, Ort::KernelContext& context) {

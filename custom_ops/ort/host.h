@@ -51,6 +51,9 @@ bool is_half(const Ort::ConstValue& tensor);
 // Input `index` as it is before any call; null where it is not known then.
 Ort::ConstValue constant_input(const OrtKernelInfo* info, size_t index);
 
+// Whether input `index` is known before any call, of float, and without NaN and infinities.
+bool is_constant_and_finite(const OrtKernelInfo* info, size_t index);
+
 // Input 2, [channels]; null where it is absent. Throws std::invalid_argument where it has another shape.
 const void* bias_of(int64_t channels, Ort::KernelContext& context);
 

@@ -51,7 +51,7 @@ def find_clusters(layer: Layer, parameters: ReuseParameters, remaining_ratios: f
     pixels = layer.images // instances * layer.pixels
     capacity = math.floor(parameters.max_remaining_ratio * pixels)
     if parameters.method == "lsh" and parameters.hash_bits < 31:
-        capacity = min(capacity, 1 << parameters.hash_bits)
+        capacity = min(capacity, (1 << parameters.hash_bits) + 1)
     ratios = [remaining_ratios] if isinstance(remaining_ratios, (int, float)) else list(remaining_ratios)
     kept = [ratio for ratio in ratios if ratio < 1 and ratio * pixels <= capacity]
     parts = instances * layer.group * sub_groups

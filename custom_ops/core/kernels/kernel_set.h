@@ -15,10 +15,18 @@ constexpr int64_t kTile = 112;
 constexpr int64_t kTableChunk = 128;
 // Pixels are hashed in blocks of this many.
 constexpr int64_t kBlock = 256;
-// The widest vector of any kernel set: planes given to the hash are readable for at least this many values.
+// The widest vector of any kernel set: planes given to the hash are readable for at least this many values, and lists
+// of rows for so many past their end.
 constexpr int64_t kMinimumPlane = 16;
 // `grid` cells are 16-bit: |x * inverse| must be smaller than this.
 constexpr float kCellLimit = 32767.0f;
+
+// Sums for the cell edge: sums[c][p % 8] += x, sums[c][8 + p % 8] += x * x for the pixels p of every channel c.
+struct Moments {
+  const float* x;
+  int64_t channels, channel_stride, pixels, pixel_stride;  // one of the strides is 1
+  double* sums;  // [channels][16]
+};
 
 // Table stage: table[cluster][tap][16 * panels] = centroids[cluster][l] * weights[panel][tap][l][16], either in float
 // or, where inverse_scale is given, as round_to_nearest_even(value * inverse_scale[column]) in 16 bits.
@@ -49,6 +57,26 @@ struct RowSums {
   int64_t span;                 // tables whose 16-bit rows are added before the sum is widened
   float* acc;                   // [pixels][width]
   bool first;
+};
+
+// Lists of table rows for tap 0, without those that are zero, in a grid that includes the padding: those of a place are
+// rows[place * stride + i] for i < counts[place].
+struct RowLists {
+  const int32_t *rows, *counts;
+  int64_t stride;
+};
+
+// The same stage by lists: acc[pixel][width] += the listed rows of all taps (in order).
+struct ListedRowSums {
+  const void* tables;  // [rows][width]: those of a cluster lie side by side, one for each tap
+  RowLists lists;
+  const int32_t* base;       // [pixels]: grid index of the first tap
+  const int32_t* tap_delta;  // [taps]: from there to the others
+  int64_t taps, pixels, width;
+  const float* scale;  // as above
+  float* acc;          // [pixels][width]
+  bool first;
+  int32_t* rows;  // scratch: taps * stride + kMinimumPlane
 };
 
 // Last stage, for pixels of one image: activation(acc[i][m] + bias[m] + addend(m, i)) goes to y[m * y_channel + i], or
@@ -219,8 +247,7 @@ static inline int64_t lrn_line(const LrnBlock& b) {
 
 struct KernelSet {
   const char* name;
-  // sums[0..7] += x, sums[8..15] += x * x, value i into lane i % 8.
-  void (*moments)(const float* x, int64_t count, int64_t stride, double* sums);
+  void (*moments)(const Moments& channels);
   // The hashes read planes[length][max(count, kMinimumPlane)], count <= kBlock, and write halves[...][kBlock].
   // grid: (length + 1) / 2 halves of two 16-bit cells; false if some |x * inverse| is not below kCellLimit.
   bool (*grid_signature)(const float* const* planes, int64_t length, int64_t count, float inverse, uint32_t* halves);
@@ -234,6 +261,7 @@ struct KernelSet {
   void (*add_weight_rows)(const WeightRowSums& sums);
   void (*build_table)(const TableBlock& block);
   void (*add_rows)(const RowSums& sums);
+  void (*add_listed_rows)(const ListedRowSums& sums);
   void (*epilogue)(const Epilogue& epilogue);
   void (*winograd_input)(const WinogradInput& tile);
   // Of the part of the window that lies in the image, and of where that part is; v is not used.

@@ -23,7 +23,7 @@ constexpr int kPanelVectors = static_cast<int>(kPanel) / kLanes;
 extern const KernelSet kKernels = {
     kName,         moments,          grid_signature, lsh_signature,    dense,
     list_nonzeros, copy_weight_rows, add_nonzeros,   add_weight_rows,  build_table,      add_rows,
-    epilogue,      winograd_input,   winograd_hash,  winograd_weights, winograd_output,
+    add_listed_rows, epilogue,      winograd_input,   winograd_hash,  winograd_weights, winograd_output,
     to_planes,     to_blocks,        pool_row,       depthwise_row,    lrn};
 
 #undef DRPASS_UNROLL

@@ -51,6 +51,14 @@ inline F power_of_two(F n) {
 }
 inline F to_float(I a) { return _mm256_cvtepi32_ps(a); }
 
+using D = __m256d;  // four lanes of double
+inline D widen(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+inline D load(const double* p) { return _mm256_loadu_pd(p); }
+inline void store(double* p, D a) { _mm256_storeu_pd(p, a); }
+inline D zero_double() { return _mm256_setzero_pd(); }
+inline D add(D a, D b) { return _mm256_add_pd(a, b); }
+inline D add_square(D sum, D a) { return _mm256_fmadd_pd(a, a, sum); }
+
 using S = __m256i;  // sixteen lanes of 16 bits
 inline S zero_narrow() { return _mm256_setzero_si256(); }
 inline S load_narrow(const int16_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
@@ -59,17 +67,20 @@ inline void widen_add(S a, I& low, I& high) {
   low = _mm256_add_epi32(low, _mm256_cvtepi16_epi32(_mm256_castsi256_si128(a)));
   high = _mm256_add_epi32(high, _mm256_cvtepi16_epi32(_mm256_extracti128_si256(a, 1)));
 }
+inline I add_widened(I sum, const int16_t* p) {
+  return _mm256_add_epi32(sum, _mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
 inline void store_narrow(int16_t* p, F a) {
   const I wide = _mm256_cvtps_epi32(a);
   const I packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(wide, wide), 0x08);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
 }
-inline I load_bits(const float* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+inline I load_bits(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline I mix_bits(I state, I value, uint32_t factor) {
   const I product = _mm256_mullo_epi32(_mm256_add_epi32(state, value), _mm256_set1_epi32(static_cast<int32_t>(factor)));
   return _mm256_xor_si256(product, _mm256_srli_epi32(product, 15));
 }
-inline void store_bits(uint32_t* p, I a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
+inline void store_bits(void* p, I a) { _mm256_storeu_si256(static_cast<__m256i*>(p), a); }
 
 // For every set of lanes, their numbers in order, four bits each.
 struct LaneLists {

@@ -54,6 +54,14 @@ inline F power_of_two(F n) {
 }
 inline F to_float(I a) { return _mm512_cvtepi32_ps(a); }
 
+using D = __m512d;  // eight lanes of double
+inline D widen(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+inline D load(const double* p) { return _mm512_loadu_pd(p); }
+inline void store(double* p, D a) { _mm512_storeu_pd(p, a); }
+inline D zero_double() { return _mm512_setzero_pd(); }
+inline D add(D a, D b) { return _mm512_add_pd(a, b); }
+inline D add_square(D sum, D a) { return _mm512_fmadd_pd(a, a, sum); }
+
 using S = __m512i;  // thirty-two lanes of 16 bits
 inline S zero_narrow() { return _mm512_setzero_si512(); }
 inline S load_narrow(const int16_t* p) { return _mm512_loadu_si512(p); }
@@ -62,15 +70,18 @@ inline void widen_add(S a, I& low, I& high) {
   low = _mm512_add_epi32(low, _mm512_cvtepi16_epi32(_mm512_castsi512_si256(a)));
   high = _mm512_add_epi32(high, _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(a, 1)));
 }
+inline I add_widened(I sum, const int16_t* p) {
+  return _mm512_add_epi32(sum, _mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+}
 inline void store_narrow(int16_t* p, F a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(a)));
 }
-inline I load_bits(const float* p) { return _mm512_loadu_si512(p); }
+inline I load_bits(const void* p) { return _mm512_loadu_si512(p); }
 inline I mix_bits(I state, I value, uint32_t factor) {
   const I product = _mm512_mullo_epi32(_mm512_add_epi32(state, value), _mm512_set1_epi32(static_cast<int32_t>(factor)));
   return _mm512_xor_si512(product, _mm512_srli_epi32(product, 15));
 }
-inline void store_bits(uint32_t* p, I a) { _mm512_storeu_si512(p, a); }
+inline void store_bits(void* p, I a) { _mm512_storeu_si512(p, a); }
 
 // lane * step, and any offsets with `more` added.
 inline I offsets_of_lanes(int32_t step) {

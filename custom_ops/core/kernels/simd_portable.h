@@ -82,6 +82,24 @@ inline F power_of_two(F n) {
 }
 inline F to_float(I a) { return each<F>([&](int i) { return static_cast<float>(static_cast<int32_t>(a.v[i])); }); }
 
+// Half as many lanes of double.
+struct D {
+  double v[kLanes / 2];
+};
+template <typename Make>
+inline D each_double(const Make& make) {
+  D result;
+  for (int lane = 0; lane < kLanes / 2; ++lane) result.v[lane] = make(lane);
+  return result;
+}
+inline D widen(const float* p) { return each_double([&](int i) { return p[i]; }); }
+inline D load(const double* p) { return each_double([&](int i) { return p[i]; }); }
+inline void store(double* p, D a) { std::memcpy(p, a.v, sizeof a.v); }
+inline D zero_double() { return D{}; }
+inline D add(D a, D b) { return each_double([&](int i) { return a.v[i] + b.v[i]; }); }
+// Squares of floats are exact in double, so it does not matter whether this is fused.
+inline D add_square(D sum, D a) { return each_double([&](int i) { return sum.v[i] + a.v[i] * a.v[i]; }); }
+
 // Twice as many lanes of 16 bits.
 struct S {
   int16_t v[2 * kLanes];
@@ -103,11 +121,15 @@ inline void widen_add(S a, I& low, I& high) {
     high.v[i] += static_cast<uint32_t>(static_cast<int32_t>(a.v[kLanes + i]));
   }
 }
+// sum + as many values of 16 bits.
+inline I add_widened(I sum, const int16_t* p) {
+  return each<I>([&](int i) { return sum.v[i] + static_cast<uint32_t>(static_cast<int32_t>(p[i])); });
+}
 // Rounds to nearest even; |a| fits in 16 bits.
 inline void store_narrow(int16_t* p, F a) {
   for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int16_t>(std::nearbyint(a.v[i]));
 }
-inline I load_bits(const float* p) {
+inline I load_bits(const void* p) {
   I result;
   std::memcpy(result.v, p, sizeof result.v);
   return result;
@@ -119,7 +141,7 @@ inline I mix_bits(I state, I value, uint32_t factor) {
     return product ^ product >> 15;
   });
 }
-inline void store_bits(uint32_t* p, I a) { std::memcpy(p, a.v, sizeof a.v); }
+inline void store_bits(void* p, I a) { std::memcpy(p, a.v, sizeof a.v); }
 
 // lane * step, and any offsets with `more` added.
 inline I offsets_of_lanes(int32_t step) {

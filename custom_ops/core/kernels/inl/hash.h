@@ -1,19 +1,76 @@
 // Signatures: moments for the cell edge, grid cells, hyperplanes.
 
-static void moments(const float* x, int64_t count, int64_t stride, double* sums) {
-  int64_t i = 0;
-  if (stride == 1)
-    for (; i + 8 <= count; i += 8)
-      for (int lane = 0; lane < 8; ++lane) {
-        const double value = x[i + lane];
-        sums[lane] += value;
-        sums[8 + lane] += value * value;  // exact in double, so contraction could not change it
-      }
-  for (; i < count; ++i) {
-    const double value = x[i * stride];
-    sums[i % 8] += value;
-    sums[8 + i % 8] += value * value;
+constexpr int kDoubles = kLanes / 2;  // lanes of double in a register
+
+// One pixel into what is in memory: for what is left over.
+static inline void add_moments(double value, int64_t pixel, double* sums) {
+  sums[pixel % 8] += value;
+  sums[8 + pixel % 8] += value * value;  // exact in double, so contraction could not change it
+}
+
+// kDoubles neighbouring channels of a pixel to a register.
+static void moments_by_channels(const Moments& m, int64_t channel) {
+  const float* x = m.x + channel;
+  D sum[8], squares[8];
+  DRPASS_UNROLL for (int p = 0; p < 8; ++p) sum[p] = squares[p] = zero_double();
+  int64_t pixel = 0;
+  for (; pixel + 8 <= m.pixels; pixel += 8)
+    DRPASS_UNROLL for (int p = 0; p < 8; ++p) {
+      const D value = widen(x + (pixel + p) * m.pixel_stride);
+      sum[p] = add(sum[p], value);
+      squares[p] = add_square(squares[p], value);
+    }
+  double lanes[2 * kDoubles];
+  for (int p = 0; p < 8; ++p) {
+    store(lanes, sum[p]);
+    store(lanes + kDoubles, squares[p]);
+    for (int c = 0; c < kDoubles; ++c) {
+      m.sums[(channel + c) * 16 + p] += lanes[c];
+      m.sums[(channel + c) * 16 + 8 + p] += lanes[kDoubles + c];
+    }
   }
+  for (; pixel < m.pixels; ++pixel)
+    for (int c = 0; c < kDoubles; ++c) add_moments(x[pixel * m.pixel_stride + c], pixel, m.sums + (channel + c) * 16);
+}
+
+// Eight neighbouring pixels of each of kChannels channels at a time.
+template <int kChannels>
+static void moments_by_pixels(const Moments& m, int64_t channel) {
+  constexpr int kParts = 8 / kDoubles;
+  const float* x = m.x + channel * m.channel_stride;
+  double* sums = m.sums + channel * 16;
+  D sum[kChannels][kParts], squares[kChannels][kParts];
+  DRPASS_UNROLL for (int c = 0; c < kChannels; ++c)
+    DRPASS_UNROLL for (int part = 0; part < kParts; ++part) sum[c][part] = squares[c][part] = zero_double();
+  int64_t pixel = 0;
+  for (; pixel + 8 <= m.pixels; pixel += 8)
+    DRPASS_UNROLL for (int c = 0; c < kChannels; ++c)
+      DRPASS_UNROLL for (int part = 0; part < kParts; ++part) {
+        const D value = widen(x + c * m.channel_stride + pixel + part * kDoubles);
+        sum[c][part] = add(sum[c][part], value);
+        squares[c][part] = add_square(squares[c][part], value);
+      }
+  DRPASS_UNROLL for (int c = 0; c < kChannels; ++c)
+    DRPASS_UNROLL for (int part = 0; part < kParts; ++part) {
+      double* at = sums + c * 16 + part * kDoubles;
+      store(at, add(load(at), sum[c][part]));
+      store(at + 8, add(load(at + 8), squares[c][part]));
+    }
+  for (; pixel < m.pixels; ++pixel)
+    for (int c = 0; c < kChannels; ++c) add_moments(x[c * m.channel_stride + pixel], pixel, sums + c * 16);
+}
+
+static void moments(const Moments& m) {
+  int64_t channel = 0;
+  if (m.pixel_stride == 1) {
+    for (; channel + 4 <= m.channels; channel += 4) moments_by_pixels<4>(m, channel);
+    for (; channel < m.channels; ++channel) moments_by_pixels<1>(m, channel);
+    return;
+  }
+  for (; channel + kDoubles <= m.channels; channel += kDoubles) moments_by_channels(m, channel);
+  for (; channel < m.channels; ++channel)
+    for (int64_t pixel = 0; pixel < m.pixels; ++pixel)
+      add_moments(m.x[pixel * m.pixel_stride + channel], pixel, m.sums + channel * 16);
 }
 
 // Calls body(i) for i in steps of kLanes; the last step overlaps the one before it, or runs past `count` where there

@@ -61,3 +61,64 @@ static void add_rows(const RowSums& s) {
   for (; column + 2 * kPanel <= s.width; column += 2 * kPanel) add_row_columns<2 * kPanelVectors>(s, column);
   for (; column < s.width; column += kPanel) add_row_columns<kPanelVectors>(s, column);
 }
+
+// The rows of all taps of an output pixel; returns how many there are. Every list is copied to its full stride, the next
+// one over what was too much: no branch depends on what is zero.
+static inline int64_t list_rows(const ListedRowSums& s, int64_t pixel) {
+  const RowLists lists = s.lists;
+  const int32_t *delta = s.tap_delta, base = s.base[pixel];
+  const int64_t taps = s.taps;
+  int32_t* target = s.rows;
+  for (int64_t tap = 0; tap < taps; ++tap) {
+    const int64_t place = base + delta[tap];
+    const int32_t* rows = lists.rows + place * lists.stride;
+    for (int64_t i = 0; i < lists.stride; i += kLanes)
+      store_bits(target + i, add_offset(load_bits(rows + i), static_cast<int32_t>(tap)));
+    target += lists.counts[place];
+  }
+  return target - s.rows;
+}
+
+template <int kVectors>
+static void add_listed_columns(const ListedRowSums& s, int64_t count, int64_t column, float* acc) {
+  const float* table = static_cast<const float*>(s.tables) + column;
+  const int32_t* rows = s.rows;
+  const int64_t width = s.width;
+  F sum[kVectors];
+  DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) sum[v] = s.first ? set(0.0f) : load(acc + v * kLanes);
+  for (int64_t i = 0; i < count; ++i) {
+    const float* row = table + rows[i] * width;
+    DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) sum[v] = add(sum[v], load(row + v * kLanes));
+  }
+  DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) store(acc + v * kLanes, sum[v]);
+}
+
+// Rows of 16 bits are widened one by one: a list does not end where a sum in 16 bits has to.
+template <int kVectors>
+static void add_listed_narrow_columns(const ListedRowSums& s, int64_t count, int64_t column, float* acc) {
+  const int16_t* table = static_cast<const int16_t*>(s.tables) + column;
+  const int32_t* rows = s.rows;
+  const int64_t width = s.width;
+  I total[kVectors];
+  DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) total[v] = zero_bits();
+  for (int64_t i = 0; i < count; ++i) {
+    const int16_t* row = table + rows[i] * width;
+    DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) total[v] = add_widened(total[v], row + v * kLanes);
+  }
+  DRPASS_UNROLL for (int v = 0; v < kVectors; ++v) {
+    const F before = s.first ? set(0.0f) : load(acc + v * kLanes);
+    store(acc + v * kLanes, mul_add(to_float(total[v]), load(s.scale + column + v * kLanes), before));
+  }
+}
+
+static void add_listed_rows(const ListedRowSums& s) {
+  for (int64_t pixel = 0; pixel < s.pixels; ++pixel) {
+    const int64_t count = list_rows(s, pixel);
+    float* acc = s.acc + pixel * s.width;
+    const auto wide = s.scale ? add_listed_narrow_columns<4 * kPanelVectors> : add_listed_columns<4 * kPanelVectors>;
+    const auto slim = s.scale ? add_listed_narrow_columns<kPanelVectors> : add_listed_columns<kPanelVectors>;
+    int64_t column = 0;
+    for (; column + 4 * kPanel <= s.width; column += 4 * kPanel) wide(s, count, column, acc + column);
+    for (; column < s.width; column += kPanel) slim(s, count, column, acc + column);
+  }
+}

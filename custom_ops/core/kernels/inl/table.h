@@ -18,8 +18,10 @@ static void table_column(const float* centroids, int64_t length, int64_t cluster
   }
 }
 
-// One tap and panel of all clusters, in float.
+// One tap and panel of all clusters, in float. The weights of the next sub-vector lie behind these, and are wanted after all
+// other taps and panels: the CPU would not fetch them by itself.
 static void table_panel(const TableBlock& b, const float* weights, float* column, int64_t cluster_stride) {
+  for (int64_t l = 0; l < b.length; ++l) __builtin_prefetch(weights + (b.length + l) * kPanel);
   for (int64_t l = 0; l < b.length;) {
     const int64_t left = b.length - l, step = left >= 4 ? 4 : left >= 2 ? 2 : 1;
     const auto kernel = step == 4 ? table_column<4> : step == 2 ? table_column<2> : table_column<1>;
