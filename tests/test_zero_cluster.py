@@ -83,12 +83,13 @@ def test_lists_agree_with_the_convolution(kernels: str, parameters: dict, table_
 
 @pytest.mark.parametrize("kernels", targets())
 @pytest.mark.parametrize("parameters", METHODS, ids=lambda one: one["method"])
+@pytest.mark.parametrize("table_type", ["float", "int16"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_zeros_meet_weights_that_are_not_finite(kernels: str, parameters: dict, value: float) -> None:
+def test_zeros_meet_weights_that_are_not_finite(kernels: str, parameters: dict, table_type: str, value: float) -> None:
     case = sparse_case(0.6)
     case.weights[5, 9, 1, 1] = value
     with forced_kernels(kernels):
-        y = case.run(case.reuse_model(sub_vector_length=4, **parameters))[0]
+        y = case.run(case.reuse_model(sub_vector_length=4, table_type=table_type, **parameters))[0]
     expected = case.run(case.conv_model())[0]
     assert np.isnan(y[:, 5]).any()
     np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))

@@ -20,22 +20,30 @@ std::vector<float> sum_tap_magnitudes(const std::vector<int64_t>& w_shape, const
 
 std::vector<float> narrow_scales(const Geometry& g, const float* tap_sums, int64_t group,
                                  const std::vector<int64_t>& reuse, const std::vector<const float*>& magnitudes) {
-  const size_t span = narrow_span(g), width = g.panels() * kPanel;
+  const size_t span = narrow_span(g);
   const float units = 32767.0f - 0.5f * static_cast<float>(span * g.taps());
-  std::vector<float> scale(width, 0.0f), bound(width);
-  for (size_t begin = 0; begin < reuse.size(); begin += span) {
-    std::fill(bound.begin(), bound.end(), 0.0f);
-    for (size_t i = begin; i < std::min(reuse.size(), begin + span); ++i)
-      for (int64_t l = 0; l < g.sub_vector_size(reuse[i]); ++l)
-        for (int64_t panel = 0; panel < g.panels(); ++panel) {
-          const int64_t channel = g.sub_vector_begin(reuse[i]) + l;
-          const float* sums = tap_sums + ((group * g.panels() + panel) * g.group_channels() + channel) * kPanel;
-          for (int64_t j = 0; j < kPanel; ++j) bound[panel * kPanel + j] += magnitudes[reuse[i]][l] * sums[j];
+  std::vector<float> scale(g.panels() * kPanel, 0.0f);
+  for (int64_t panel = 0; panel < g.panels(); ++panel) {  // so that the sums are read in their order
+    const float* sums = tap_sums + (group * g.panels() + panel) * g.group_channels() * kPanel;
+    float largest[kPanel] = {}, poison[kPanel] = {};
+    for (size_t begin = 0; begin < reuse.size(); begin += span) {
+      float bound[kPanel] = {};
+      for (size_t i = begin; i < std::min(reuse.size(), begin + span); ++i)
+        for (int64_t l = 0; l < g.sub_vector_size(reuse[i]); ++l) {
+          const float* of_channel = sums + (g.sub_vector_begin(reuse[i]) + l) * kPanel;
+          for (int64_t j = 0; j < kPanel; ++j) bound[j] += magnitudes[reuse[i]][l] * of_channel[j];
         }
-    for (size_t m = 0; m < width; ++m) scale[m] = std::max(scale[m], bound[m] / units);
+      for (int64_t j = 0; j < kPanel; ++j) {
+        largest[j] = std::max(largest[j], bound[j]);
+        poison[j] += 0.0f * bound[j];  // NaN stays: a maximum would forget it
+      }
+    }
+    for (int64_t j = 0; j < kPanel; ++j) {
+      if (!std::isfinite(largest[j] + poison[j])) return {};
+      scale[panel * kPanel + j] = largest[j] / units;
+    }
   }
-  const bool finite = std::all_of(scale.begin(), scale.end(), [](float unit) { return std::isfinite(unit); });
-  return finite ? scale : std::vector<float>();
+  return scale;
 }
 
 float inverse_scale(float scale) { return std::isnormal(scale) ? 1.0f / scale : 0.0f; }

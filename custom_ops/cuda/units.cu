@@ -17,14 +17,14 @@ __global__ __launch_bounds__(kThreads) void tap_sums_kernel(View v, float* sums)
   sums[i] = sum;
 }
 
-// The largest bound of a span of sub-vector groups that have clusters, for one output.
+// The largest bound of a span of sub-vector groups that have clusters, for one output. Not finite if a bound is not.
 __device__ float unit_of(const View& v, const ClusterView& c, const UnitView& u, int64_t area, int m) {
   const int span = v.taps < 16 ? 16 / v.taps : 1;
   const float rows = 32767.0f - 0.5f * static_cast<float>(span * v.taps);
   const int64_t group = area % v.groups, panel = group * v.panels + m / kPanel;
   const float* sums = u.tap_sums + panel * v.group_channels * kPanel + m % kPanel;
   const unsigned* magnitudes = c.magnitudes + area * v.group_channels;
-  float unit = 0, bound = 0;
+  float unit = 0, bound = 0, poison = 0;  // a maximum would forget NaN
   int in_span = 0;
   for (int k = 0; k < c.sub_groups; ++k) {
     if (c.dense[area * c.sub_groups + k]) continue;
@@ -32,12 +32,13 @@ __device__ float unit_of(const View& v, const ClusterView& c, const UnitView& u,
       const int64_t channel = static_cast<int64_t>(k) * c.length + l;
       bound += __uint_as_float(magnitudes[channel]) * sums[channel * kPanel];
     }
+    poison += 0.0f * bound;
     if (++in_span < span) continue;
     unit = fmaxf(unit, bound / rows);
     bound = 0;
     in_span = 0;
   }
-  return fmaxf(unit, bound / rows);
+  return fmaxf(unit, bound / rows) + poison;
 }
 
 // One block an area.

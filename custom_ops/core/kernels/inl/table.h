@@ -1,56 +1,77 @@
 // Tables of cluster results.
 
-// One tap and panel: the weights of kChannels channels stay in registers while the clusters stream by.
-template <int kChannels>
-static void table_column(const float* centroids, int64_t length, int64_t clusters, const float* weights, float* column,
-                         int64_t cluster_stride, bool first) {
+// Sums of one panel of some clusters: of those in memory, or in the first step of nothing.
+struct PanelSums {
+  float* values;
+  int64_t stride;  // between clusters
+};
+
+// One tap and panel: the weights of kChannels channels stay in registers while the clusters stream by. Calls
+// finish(cluster, vector, sum).
+template <int kChannels, typename Finish>
+static inline void table_column(const TableBlock& b, int64_t l, const float* weights, const PanelSums& sums,
+                                const Finish& finish) {
+  const float* centroids = b.centroids + l;
   F w[kChannels][kPanelVectors];
-  DRPASS_UNROLL for (int l = 0; l < kChannels; ++l)
-    DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v) w[l][v] = load(weights + l * kPanel + v * kLanes);
-  for (int64_t cluster = 0; cluster < clusters; ++cluster) {
-    float* row = column + cluster * cluster_stride;
+  DRPASS_UNROLL for (int c = 0; c < kChannels; ++c)
+    DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v) w[c][v] = load(weights + (l + c) * kPanel + v * kLanes);
+  for (int64_t cluster = 0; cluster < b.clusters; ++cluster)
     DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v) {
-      F sum = first ? set(0.0f) : load(row + v * kLanes);
-      DRPASS_UNROLL for (int l = 0; l < kChannels; ++l)
-        sum = mul_add(set(centroids[cluster * length + l]), w[l][v], sum);
-      store(row + v * kLanes, sum);
+      F sum = l == 0 ? set(0.0f) : load(sums.values + cluster * sums.stride + v * kLanes);
+      DRPASS_UNROLL for (int c = 0; c < kChannels; ++c)
+        sum = mul_add(set(centroids[cluster * b.length + c]), w[c][v], sum);
+      finish(cluster, v, sum);
     }
-  }
 }
 
-// One tap and panel of all clusters, in float. The weights of the next sub-vector lie behind these, and are wanted after all
-// other taps and panels: the CPU would not fetch them by itself.
-static void table_panel(const TableBlock& b, const float* weights, float* column, int64_t cluster_stride) {
+template <typename Finish>
+static inline void table_step(const TableBlock& b, int64_t l, int64_t step, const float* weights, const PanelSums& sums,
+                              const Finish& finish) {
+  if (step == 4) return table_column<4>(b, l, weights, sums, finish);
+  if (step == 2) return table_column<2>(b, l, weights, sums, finish);
+  table_column<1>(b, l, weights, sums, finish);
+}
+
+// One tap and panel of all clusters. finish() is called for the complete sums.
+template <typename Finish>
+static inline void table_panel(const TableBlock& b, const float* weights, const PanelSums& sums, const Finish& finish) {
+  // The weights of the next sub-vector lie behind these, and are wanted after all other taps and panels: the CPU would not
+  // fetch them by itself.
   for (int64_t l = 0; l < b.length; ++l) __builtin_prefetch(weights + (b.length + l) * kPanel);
+  const auto keep = [&](int64_t cluster, int v, F sum) { store(sums.values + cluster * sums.stride + v * kLanes, sum); };
   for (int64_t l = 0; l < b.length;) {
     const int64_t left = b.length - l, step = left >= 4 ? 4 : left >= 2 ? 2 : 1;
-    const auto kernel = step == 4 ? table_column<4> : step == 2 ? table_column<2> : table_column<1>;
-    kernel(b.centroids + l, b.length, b.clusters, weights + l * kPanel, column, cluster_stride, l == 0);
+    step == left ? table_step(b, l, step, weights, sums, finish) : table_step(b, l, step, weights, sums, keep);
     l += step;
   }
 }
 
-static void narrow_column(const float* values, int64_t clusters, const float* inverse_scale, int16_t* column,
-                          int64_t cluster_stride) {
-  for (int64_t cluster = 0; cluster < clusters; ++cluster)
-    DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v)
-      store_narrow(column + cluster * cluster_stride + v * kLanes,
-                   mul(load(values + cluster * kPanel + v * kLanes), load(inverse_scale + v * kLanes)));
+static void float_panel(const TableBlock& b, const float* weights, int64_t offset) {
+  const PanelSums sums{static_cast<float*>(b.table) + offset, b.taps * b.width};
+  table_panel(b, weights, sums, [&](int64_t cluster, int v, F sum) {
+    store(sums.values + cluster * sums.stride + v * kLanes, sum);
+  });
+}
+
+static void narrow_panel(const TableBlock& b, const float* weights, int64_t offset, const float* inverse_scale) {
+  float values[kTableChunk * kPanel];
+  int16_t* target = static_cast<int16_t*>(b.table) + offset;
+  const int64_t stride = b.taps * b.width;
+  F scale[kPanelVectors];
+  DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v) scale[v] = load(inverse_scale + v * kLanes);
+  table_panel(b, weights, {values, kPanel}, [&](int64_t cluster, int v, F sum) {
+    store_narrow(target + cluster * stride + v * kLanes, mul(sum, scale[v]));
+  });
 }
 
 static void build_table(const TableBlock& b) {
-  const int64_t cluster_stride = b.taps * b.width;
-  float values[kTableChunk * kPanel];
   for (int64_t tap = 0; tap < b.taps; ++tap)
     for (int64_t panel = 0; panel < b.panels; ++panel) {
       const float* weights = b.weights + panel * b.panel_stride + tap * b.tap_stride;
       const int64_t offset = tap * b.width + panel * kPanel;
-      if (b.inverse_scale) {
-        table_panel(b, weights, values, kPanel);
-        narrow_column(values, b.clusters, b.inverse_scale + panel * kPanel, static_cast<int16_t*>(b.table) + offset,
-                      cluster_stride);
-      } else {
-        table_panel(b, weights, static_cast<float*>(b.table) + offset, cluster_stride);
-      }
+      if (b.inverse_scale)
+        narrow_panel(b, weights, offset, b.inverse_scale + panel * kPanel);
+      else
+        float_panel(b, weights, offset);
     }
 }
