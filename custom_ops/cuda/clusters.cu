@@ -94,15 +94,19 @@ __device__ void insert(const View& v, const ClusterView& c, const Part& part, co
 }
 
 // One pixel a thread. Four blocks a multiprocessor: where nothing is asked for, ptxas spills registers to fit in more.
+template <bool kGrid>
 __global__ __launch_bounds__(kThreads, 4) void insert_kernel(View v, ClusterView c) {
   const int64_t blocks = (c.pixels - 1) / kThreads + 1;
   const Part part(v, c, blockIdx.x / blocks);
   const int pixel = static_cast<int>(blockIdx.x % blocks * kThreads + threadIdx.x);
   if (pixel >= c.pixels || read_shared_state(c.dense + part.index)) return;
-  if (c.method == Method::lsh) return insert(v, c, part, Lsh{c.keys + part.index * c.pixels}, pixel);
-  const float edge = c.edges[part.instance];
-  if (!is_normal(edge)) return give_up(c, part);
-  insert(v, c, part, Grid{1.0f / edge}, pixel);
+  if constexpr (kGrid) {
+    const float edge = c.edges[part.instance];
+    if (!is_normal(edge)) return give_up(c, part);
+    insert(v, c, part, Grid{1.0f / edge}, pixel);
+  } else {
+    insert(v, c, part, Lsh{c.keys + part.index * c.pixels}, pixel);
+  }
 }
 
 // Four neighbouring pixels a thread, kChunk a block: which of them are the first of their cluster.
@@ -251,7 +255,8 @@ void launch_clusters(const View& v, const ClusterView& c, int64_t* stats, void* 
   const int64_t parts = part_count(v, c), blocks = divide_up(c.pixels, kThreads);
   // Most parts have far fewer clusters than they may have.
   const int mean_blocks = static_cast<int>(divide_up(static_cast<int64_t>(c.capacity) * c.length, 16 * kThreads));
-  launch("insert", insert_kernel, parts * blocks, kThreads, stream, v, c);
+  launch("insert", c.method == Method::grid ? insert_kernel<true> : insert_kernel<false>, parts * blocks, kThreads,
+         stream, v, c);
   launch("count", count_kernel, parts * c.chunks, kThreads, stream, c);
   launch("number", number_kernel, parts * c.chunks, kThreads, stream, c);
   launch("sum", sum_kernel, parts * blocks, kThreads, stream, v, c);
