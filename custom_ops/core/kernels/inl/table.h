@@ -11,15 +11,16 @@ struct PanelSums {
 template <int kChannels, typename Finish>
 static inline void table_column(const TableBlock& b, int64_t l, const float* weights, const PanelSums& sums,
                                 const Finish& finish) {
-  const float* centroids = b.centroids + l;
+  const float* centroid = b.centroids + l;
+  const int64_t length = b.length, clusters = b.clusters;  // stores of vectors might change those of b
   F w[kChannels][kPanelVectors];
   DRPASS_UNROLL for (int c = 0; c < kChannels; ++c)
     DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v) w[c][v] = load(weights + (l + c) * kPanel + v * kLanes);
-  for (int64_t cluster = 0; cluster < b.clusters; ++cluster)
+  for (int64_t cluster = 0; cluster < clusters; ++cluster, centroid += length)
     DRPASS_UNROLL for (int v = 0; v < kPanelVectors; ++v) {
       F sum = l == 0 ? set(0.0f) : load(sums.values + cluster * sums.stride + v * kLanes);
       DRPASS_UNROLL for (int c = 0; c < kChannels; ++c)
-        sum = mul_add(set(centroids[cluster * b.length + c]), w[c][v], sum);
+        sum = mul_add(set(centroid[c]), w[c][v], sum);
       finish(cluster, v, sum);
     }
 }
