@@ -1,6 +1,7 @@
 // The dense product of some channels of a group: all of them in `exact`, those of guarded sub-vectors else.
 #pragma once
 
+#include "core/cluster.h"
 #include "core/patch.h"
 
 namespace drpass {

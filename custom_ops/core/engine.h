@@ -1,7 +1,7 @@
 // The operator: all stages in order, on the threads and memory of the host.
 #pragma once
 
-#include "core/cluster.h"
+#include "core/call.h"
 
 namespace drpass {
 

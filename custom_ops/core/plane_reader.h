@@ -1,7 +1,7 @@
 // Neighbouring channels of X as planes of neighbouring pixels, whatever its layout.
 #pragma once
 
-#include "core/cluster.h"
+#include "core/call.h"
 
 namespace drpass {
 

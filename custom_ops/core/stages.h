@@ -16,7 +16,7 @@ namespace drpass {
 enum class Stage {
   hash,         // statistics of the input and signatures
   cluster,      // ids of pixels, sums and means of clusters
-  list,         // what is not zero in images that are mostly zeros, found and listed
+  list,         // what is not zero, found and listed: values of images that are mostly zeros, or table rows
   gemm,         // tables of products, products of Winograd's filtering, the direct product with its patches
   reconstruct,  // table rows added
   transform,    // Winograd: inputs, weights and outputs, and the change of planes to blocks before

@@ -3,7 +3,7 @@
 
 #include <optional>
 
-#include "core/cluster.h"
+#include "core/call.h"
 
 namespace drpass {
 
