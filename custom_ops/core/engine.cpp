@@ -124,7 +124,8 @@ void compute(const Parameters& parameters, const Geometry& geometry, const Tenso
   Executor& threads = stages ? static_cast<Executor&>(timed) : executor;
   const std::vector<float> missing = missing_tap_sums(parameters, geometry, tensors, kept, stages);
   const float* tap_sums = missing.empty() ? kept.tap_sums : missing.data();
-  const Call call{parameters, geometry, tensors, kernels, kept, tap_sums, local, stages};
+  const Call call{parameters, geometry, tensors, kernels, kept, needs_tap_sums(parameters) ? tap_sums : nullptr, local,
+                  stages};
   parameters.method == Method::exact ? run_exact(call, threads) : run_scopes(call, threads);
   if (stages) stages->add_call();
 }
