@@ -19,7 +19,7 @@ constexpr int64_t kInputBytes = 4096 * 1024;
 constexpr int64_t kProductBytes = 384 * 1024;
 constexpr int64_t kChannels = 64;
 // Blocks of tiles whose images are copied from and to planes at a time: those of a small layer stay in L2.
-constexpr int64_t kCopiedBlocks = 2;
+constexpr int64_t kCopiedBlocks = 3;
 // With at least as many groups of such images each is a task from planes to planes.
 constexpr int64_t kPartsToSpread = 4;
 // Tiles whose inputs are transformed in one task.
