@@ -106,12 +106,14 @@ void run_scopes(const Call& call, Executor& executor) {
   }
 }
 
-// sum_tap_magnitudes() of weights whose sums are wanted and not kept; else empty.
-std::vector<float> missing_tap_sums(const Parameters& p, const Geometry& g, const Tensors& tensors, const Kept& kept,
-                                    StageTimes* stages) {
-  if (kept.tap_sums || !needs_tap_sums(p)) return {};
+// 16-bit tables: sum_tap_magnitudes() of the weights, kept or else made now; null where tables are of float.
+const float* tap_sums_of(const Parameters& p, const Geometry& g, const Tensors& tensors, const Kept& kept,
+                         StageTimes* stages, std::vector<float>& made) {
+  if (!needs_tap_sums(p)) return nullptr;
+  if (kept.tap_sums) return kept.tap_sums;
   const StageTimer timer(stages, Stage::gemm);
-  return sum_tap_magnitudes(packed_weight_shape(g), tensors.w);
+  made = sum_tap_magnitudes(packed_weight_shape(g), tensors.w);
+  return made.empty() ? nullptr : made.data();
 }
 
 }  // namespace
@@ -122,10 +124,9 @@ void compute(const Parameters& parameters, const Geometry& geometry, const Tenso
   TimedExecutor timed(executor, stages);
   LocalMemory local(memory);
   Executor& threads = stages ? static_cast<Executor&>(timed) : executor;
-  const std::vector<float> missing = missing_tap_sums(parameters, geometry, tensors, kept, stages);
-  const float* tap_sums = missing.empty() ? kept.tap_sums : missing.data();
-  const Call call{parameters, geometry, tensors, kernels, kept, needs_tap_sums(parameters) ? tap_sums : nullptr, local,
-                  stages};
+  std::vector<float> made;
+  const float* tap_sums = tap_sums_of(parameters, geometry, tensors, kept, stages, made);
+  const Call call{parameters, geometry, tensors, kernels, kept, tap_sums, local, stages};
   parameters.method == Method::exact ? run_exact(call, threads) : run_scopes(call, threads);
   if (stages) stages->add_call();
 }

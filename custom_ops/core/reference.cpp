@@ -106,6 +106,7 @@ struct Reference {
           lsh_signature(v, planes, signature);
         else if (!grid_signature(v, inverse, signature))
           return std::nullopt;
+        // Zeros have no signature in common with others.
         if (std::all_of(v.begin(), v.end(), [](float value) { return value == 0; })) signature.clear();
         const int64_t id = known.emplace(signature, static_cast<int64_t>(known.size())).first->second;
         if (static_cast<double>(known.size()) > limit) return std::nullopt;

@@ -80,7 +80,7 @@ static inline int64_t list_rows(const ListedRowSums& s, int64_t pixel) {
 }
 
 template <int kVectors>
-static void add_listed_columns(const ListedRowSums& s, int64_t count, int64_t column, float* acc) {
+static void add_listed_floats(const ListedRowSums& s, int64_t count, int64_t column, float* acc) {
   const float* table = static_cast<const float*>(s.tables) + column;
   const int32_t* rows = s.rows;
   const int64_t width = s.width;
@@ -95,7 +95,7 @@ static void add_listed_columns(const ListedRowSums& s, int64_t count, int64_t co
 
 // Rows of 16 bits are widened one by one: a list does not end where a sum in 16 bits has to.
 template <int kVectors>
-static void add_listed_narrow_columns(const ListedRowSums& s, int64_t count, int64_t column, float* acc) {
+static void add_listed_narrow(const ListedRowSums& s, int64_t count, int64_t column, float* acc) {
   const int16_t* table = static_cast<const int16_t*>(s.tables) + column;
   const int32_t* rows = s.rows;
   const int64_t width = s.width;
@@ -111,14 +111,19 @@ static void add_listed_narrow_columns(const ListedRowSums& s, int64_t count, int
   }
 }
 
+template <int kVectors>
+static inline void add_listed_columns(const ListedRowSums& s, int64_t count, int64_t column, float* acc) {
+  s.scale ? add_listed_narrow<kVectors>(s, count, column, acc + column)
+          : add_listed_floats<kVectors>(s, count, column, acc + column);
+}
+
 static void add_listed_rows(const ListedRowSums& s) {
   for (int64_t pixel = 0; pixel < s.pixels; ++pixel) {
     const int64_t count = list_rows(s, pixel);
     float* acc = s.acc + pixel * s.width;
-    const auto wide = s.scale ? add_listed_narrow_columns<4 * kPanelVectors> : add_listed_columns<4 * kPanelVectors>;
-    const auto slim = s.scale ? add_listed_narrow_columns<kPanelVectors> : add_listed_columns<kPanelVectors>;
     int64_t column = 0;
-    for (; column + 4 * kPanel <= s.width; column += 4 * kPanel) wide(s, count, column, acc + column);
-    for (; column < s.width; column += kPanel) slim(s, count, column, acc + column);
+    for (; column + 4 * kPanel <= s.width; column += 4 * kPanel) add_listed_columns<4 * kPanelVectors>(s, count, column, acc);
+    for (; column + 2 * kPanel <= s.width; column += 2 * kPanel) add_listed_columns<2 * kPanelVectors>(s, count, column, acc);
+    for (; column < s.width; column += kPanel) add_listed_columns<kPanelVectors>(s, count, column, acc);
   }
 }

@@ -1,9 +1,11 @@
 // Tables of cluster results.
 
-// Sums of one panel of some clusters: of those in memory, or in the first step of nothing.
+// Sums of one panel of some clusters, where they are kept from step to step.
 struct PanelSums {
   float* values;
   int64_t stride;  // between clusters
+
+  void operator()(int64_t cluster, int v, F sum) const { store(values + cluster * stride + v * kLanes, sum); }
 };
 
 // One tap and panel: the weights of kChannels channels stay in registers while the clusters stream by. Calls
@@ -39,19 +41,16 @@ static inline void table_panel(const TableBlock& b, const float* weights, const 
   // The weights of the next sub-vector lie behind these, and are wanted after all other taps and panels: the CPU would not
   // fetch them by itself.
   for (int64_t l = 0; l < b.length; ++l) __builtin_prefetch(weights + (b.length + l) * kPanel);
-  const auto keep = [&](int64_t cluster, int v, F sum) { store(sums.values + cluster * sums.stride + v * kLanes, sum); };
   for (int64_t l = 0; l < b.length;) {
     const int64_t left = b.length - l, step = left >= 4 ? 4 : left >= 2 ? 2 : 1;
-    step == left ? table_step(b, l, step, weights, sums, finish) : table_step(b, l, step, weights, sums, keep);
+    step == left ? table_step(b, l, step, weights, sums, finish) : table_step(b, l, step, weights, sums, sums);
     l += step;
   }
 }
 
 static void float_panel(const TableBlock& b, const float* weights, int64_t offset) {
   const PanelSums sums{static_cast<float*>(b.table) + offset, b.taps * b.width};
-  table_panel(b, weights, sums, [&](int64_t cluster, int v, F sum) {
-    store(sums.values + cluster * sums.stride + v * kLanes, sum);
-  });
+  table_panel(b, weights, sums, sums);
 }
 
 static void narrow_panel(const TableBlock& b, const float* weights, int64_t offset, const float* inverse_scale) {
